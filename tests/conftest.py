@@ -1,0 +1,96 @@
+"""A real Valkey for the tests that need one, and both backends for every ``async def test_...``."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack
+
+import attrs
+import coredis
+import pytest
+
+from exq_anyio.redis.embedded import EmbeddedServer, ServerProcess, private_directory, start_server
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # Every coroutine test belongs to AnyIO's plugin, without a marker.
+    config.option.anyio_mode = "auto"
+
+
+@pytest.fixture(scope="module", params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> str:
+    # The scope of a module, as in AnyIO: Hypothesis refuses a fixture of a function around `@given`.
+    name: str = request.param
+    return name
+
+
+@pytest.fixture(scope="session")
+def valkey() -> Iterator[EmbeddedServer]:
+    """One server for all tests of this process; `namespace` keeps them apart, `redis` empties it."""
+    with private_directory() as directory:
+        server = start_server(directory)
+        try:
+            yield server
+        finally:
+            server.stop()
+
+
+@pytest.fixture
+def namespace() -> str:
+    return f"t{secrets.token_hex(6)}"
+
+
+@pytest.fixture
+async def redis(valkey: EmbeddedServer) -> AsyncIterator[coredis.Redis[bytes]]:
+    """A client of `valkey`, whose databases are all empty again after the test."""
+    async with coredis.Redis(unix_socket_path=valkey.socket, decode_responses=False) as client:
+        yield client
+        await client.flushall()
+
+
+@attrs.define
+class PrivateValkey:
+    """A server of one test, which may be killed and started again on the same socket and directory."""
+
+    directory: str
+    args: tuple[str, ...]
+    server: ServerProcess
+
+    @property
+    def socket(self) -> str:
+        return self.server.socket
+
+    @property
+    def url(self) -> str:
+        return self.server.url
+
+    @property
+    def pid(self) -> int:
+        return self.server.pid
+
+    def kill(self) -> None:
+        """As a crash: SIGKILL, and it is gone when this returns."""
+        self.server.kill()
+
+    def stop(self) -> None:
+        """As an operator: SIGTERM, and it is gone when this returns."""
+        self.server.stop()
+
+    def start(self) -> None:
+        """Start it again after `kill` or `stop`, with its arguments and what it kept on disk."""
+        self.server = start_server(self.directory, args=self.args)
+
+
+@pytest.fixture
+def private_valkey() -> Iterator[Callable[..., PrivateValkey]]:
+    """Start a server for this test alone: ``private_valkey("--maxmemory", "8mb")``."""
+    with ExitStack() as servers:
+
+        def start(*args: str) -> PrivateValkey:
+            directory = servers.enter_context(private_directory())
+            started = PrivateValkey(directory, args, start_server(directory, args=args))
+            servers.callback(lambda: started.server.kill())
+            return started
+
+        yield start
