@@ -47,7 +47,7 @@ Timestamps: TypeAlias = Literal["seconds", "milliseconds"]
 OTHER_VARIABLES = frozenset({"EXQ_LOG_LEVEL"})
 
 #: Settings that are code, and so can be said neither in the environment nor in a file.
-_CODE_ONLY = frozenset({"backoff", "middleware", "queue_adapter", "serializer"})
+_CODE_ONLY = frozenset({"backoff", "client_middleware", "middleware", "queue_adapter", "serializer"})
 _MODES = frozenset({"default", "enqueuer", "api"})
 _WORDS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
 _MAX_NAME = 255
@@ -249,7 +249,7 @@ def _modes(value: str | Iterable[str]) -> frozenset[Mode]:
     return frozenset(cast("tuple[Mode, ...]", modes))
 
 
-def _callable(value: Callable[..., float] | None) -> Callable[..., float] | None:
+def _callable(value: Callable[..., float | None] | None) -> Callable[..., float | None] | None:
     if value is not None and not callable(value):
         raise ValueError(f"must be callable, not {_type(value)}")
     return value
@@ -262,6 +262,10 @@ def _middleware(value: Iterable[Callable[..., object]] | None) -> tuple[Callable
         if not callable(part):
             raise ValueError(f"must be a list of callables, {_type(part)} is none")
     return cast("tuple[Callable[..., object], ...]", stack)
+
+
+def _client_middleware(value: Iterable[Callable[..., object]]) -> tuple[Callable[..., object], ...]:
+    return _middleware(value) or ()
 
 
 def _workers(value: Iterable[object] | str | None) -> tuple[object, ...] | None:
@@ -549,11 +553,11 @@ class Config:
     max_retries: int = attrs.field(default=25, converter=_integer, metadata=_between(0, math.inf))
     """Retries of a job that sets none itself, until it is dead."""
 
-    backoff: Callable[..., float] | None = attrs.field(default=None, converter=_callable)
+    backoff: Callable[..., float | None] | None = attrs.field(default=None, converter=_callable)
     """(job, error) -> seconds until the next retry.  None: as Sidekiq, growing with the fourth power."""
 
-    dead_max_jobs: int = attrs.field(default=10_000, converter=_integer, metadata=_between(1, math.inf))
-    """Dead jobs that are kept; the oldest go first."""
+    dead_max_jobs: int = attrs.field(default=10_000, converter=_integer, metadata=_between(0, math.inf))
+    """Dead jobs that are kept; the oldest go first.  0: none."""
 
     dead_timeout_in_seconds: float = attrs.field(
         default=180 * 86400.0, converter=_seconds, metadata=_between(1, math.inf, "seconds")
@@ -592,6 +596,12 @@ class Config:
 
     middleware: tuple[Callable[..., object], ...] | None = attrs.field(default=None, converter=_middleware)
     """Async context managers around each job, the first one outermost.  None: ``exq.default_middleware``."""
+
+    client_middleware: tuple[Callable[..., object], ...] = attrs.field(default=(), converter=_client_middleware)
+    """Async context managers around each enqueue, given the :class:`~exq_anyio.spec.JobSpec`; the first outermost."""
+
+    threads: int = attrs.field(default=100, converter=_integer, metadata=_between(1, 10_000))
+    """Threads of one node for workers that are no ``async def``, over all its queues."""
 
     queue_adapter: object | None = None
     """What takes the jobs that are enqueued.  None: Redis."""

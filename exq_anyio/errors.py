@@ -141,7 +141,8 @@ class WrongType(RedisError):
 
     def __init__(self, address: str, key: str, found: str, expected: str) -> None:
         super().__init__(
-            address, f"key {key!r} holds a {found}, a {expected} is needed; rename or delete it, or use another namespace"
+            address,
+            f"key {key!r} holds a {found}, a {expected} is needed; rename or delete it, or use another namespace",
         )
         self.key = key
         self.found = found

@@ -1,0 +1,225 @@
+"""Opens an instance and runs one: the only place that joins Redis to the node."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
+
+import anyio
+import attrs
+from anyio.abc import TaskStatus
+
+from .address import Address, Embedded, Unix
+from .client import Client, Outbox
+from .config import Config, QueueConfig, check_queue_name, load_config
+from .errors import WrongMode
+from .middleware import Middleware, default_middleware
+from .worker import Registry
+
+if TYPE_CHECKING:
+    from .node.node import Node
+    from .node.store import Store
+    from .redis.connect import Connections
+    from .redis.keys import Keys
+
+
+class Exq(Client):
+    """An open instance: enqueue with it, and change what its node works on.  Made by :func:`open`."""
+
+    def __init__(self, config: Config, workers: Registry, outbox: Outbox, node: Node | None) -> None:
+        super().__init__(config, workers, outbox, time.time)
+        self._node = node
+
+    @property
+    def node_id(self) -> str | None:
+        """Identity of the node, None when this instance works on no queues."""
+        return self._node.claim.node_id if self._node is not None else None
+
+    def subscriptions(self) -> dict[str, float]:
+        """The queues that jobs are taken from, and how many of each run at a time (inf: no limit)."""
+        return self._node.subscriptions() if self._node is not None else {}
+
+    async def subscribe(self, queue: str, concurrency: float | None = None, dequeuer: object | None = None) -> None:
+        """Take jobs from *queue* too; *concurrency* (default: ``Config.concurrency``) of them run at a time.
+
+        Raises:
+            InvalidQueue, ConfigError: the name or the concurrency cannot be.
+            WrongMode: this instance works on no queues.
+        """
+        await self._working("subscribe").subscribe(QueueConfig(queue, concurrency, dequeuer))
+
+    async def unsubscribe(self, queue: str) -> None:
+        """Take no more jobs from *queue*; those that run go on.  Raises WrongMode."""
+        await self._working("unsubscribe").unsubscribe(check_queue_name(queue))
+
+    async def unsubscribe_all(self) -> None:
+        """Take no more jobs from any queue.  Raises WrongMode."""
+        await self._working("unsubscribe_all").unsubscribe_all()
+
+    def _working(self, what: str) -> Node:
+        if self._node is None:
+            raise WrongMode(what, ", ".join(sorted(self.config.mode)))
+        return self._node
+
+
+@asynccontextmanager
+async def open(  # noqa: A001  # exq.open is the name that users know
+    config: Config | Mapping[str, object] | str | os.PathLike[str] | None = None, /, **overrides: object
+) -> AsyncIterator[Exq]:
+    """Open an instance: connect, and in mode ``"default"`` work on its queues, until the block ends.
+
+    *config* is a :class:`Config`, a mapping of its fields, the path of a TOML file, or None for the environment
+    (``EXQ_*``); *overrides* are fields that come first.  At the end running jobs get ``shutdown_timeout``, then are
+    cancelled and put back.  What the block raises leaves as itself, never inside an ExceptionGroup.
+
+    Raises:
+        ConfigError: a setting is wrong.
+        RedisUnavailable: Redis cannot be reached.
+        RedisError: it refused us.
+    """
+    settings = load_config(config, **cast("dict[str, Any]", overrides))
+    ending = anyio.Event()
+    leaving: BaseException | None = None
+    failure: BaseException | None = None
+    try:
+        async with anyio.create_task_group() as root:
+            instance: Exq = await root.start(_live, settings, ending)
+            try:
+                yield instance
+            except BaseException as error:
+                leaving = error  # and not raised here, where the task group would wrap it
+            ending.set()
+    except BaseException as error:
+        failure = _first_failure(error)
+    if leaving is not None and not _is_cancellation(leaving):
+        raise leaving
+    if failure is not None:
+        raise failure
+    if leaving is not None:
+        raise leaving
+
+
+async def serve(
+    config: Config | Mapping[str, object] | str | os.PathLike[str] | None = None, /, **overrides: object
+) -> None:
+    """Work on queues until SIGTERM or SIGINT: a worker process, as in ``anyio.run(exq.serve)``.
+
+    The first of these signals stops gracefully, a second one cuts the grace short; SIGTSTP makes the node quiet.  Takes
+    and raises what :func:`open` does.
+    """
+    async with anyio.create_task_group() as tasks:
+        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGTSTP) as signals:
+            stopping = anyio.Event()
+            nodes: list[Node] = []
+            tasks.start_soon(_obey, signals, nodes, stopping, tasks.cancel_scope)
+            async with open(config, **overrides) as instance:
+                nodes.append(instance._working("serve"))
+                tasks.start_soon(_set_after, nodes[0].stopped, stopping)
+                await stopping.wait()
+            tasks.cancel_scope.cancel()
+
+
+async def _obey(
+    signals: AsyncIterator[signal.Signals], nodes: list[Node], stopping: anyio.Event, starting: anyio.CancelScope
+) -> None:
+    async for received in signals:
+        if not nodes:
+            starting.cancel()
+        elif received == signal.SIGTSTP:
+            await nodes[0].hush()
+        elif not stopping.is_set():
+            stopping.set()
+        else:
+            nodes[0].stop(grace=0)
+
+
+async def _set_after(wait: Callable[[], Awaitable[None]], event: anyio.Event) -> None:
+    await wait()
+    event.set()
+
+
+async def _live(settings: Config, ending: anyio.Event, *, task_status: TaskStatus[Exq]) -> None:
+    """One instance from its first connection to its last, as one task that its opener's cancellation does not cut."""
+    from .redis.connect import open_connections
+    from .redis.dial import dialer
+    from .redis.keys import Keys
+    from .redis.outbox import RedisOutbox
+
+    workers = Registry.build(settings.workers, settings.imports)
+    with anyio.CancelScope() as scope:
+        async with AsyncExitStack() as stack:
+            address = await _started(settings.address(), stack)
+            keys = Keys(settings.namespace)
+            connect = partial(open_connections, address, dialer(address, settings.namespace))
+            connections = await stack.enter_async_context(connect())
+            await connections.check()
+            outbox = RedisOutbox(connections, keys)
+            if "default" not in settings.mode:
+                scope.shield = True  # ends by itself, as soon as the block does
+                task_status.started(Exq(settings, workers, outbox, None))
+                await ending.wait()
+                return
+            node = _node(settings, workers, connections, keys, connect)
+            async with anyio.create_task_group() as tasks:
+                await tasks.start(node.run)
+                scope.shield = True  # the node bounds its own end
+                task_status.started(Exq(settings, workers, outbox, node))
+                await ending.wait()
+                node.stop()
+
+
+async def _started(address: Address, stack: AsyncExitStack) -> Address:
+    """*address*, or that of the embedded server that it asks for."""
+    if not isinstance(address.place, Embedded):
+        return address
+    from .redis.embedded import embedded_server
+
+    server = await stack.enter_async_context(embedded_server(address.place.directory))
+    return attrs.evolve(address, place=Unix(server.socket))
+
+
+def _node(
+    settings: Config,
+    workers: Registry,
+    connections: Connections,
+    keys: Keys,
+    connect: Callable[[], AbstractAsyncContextManager[Connections]],
+) -> Node:
+    from .node.node import Node, Surroundings
+    from .redis.store import RedisStore
+
+    def store(connections: Connections) -> Store:
+        return RedisStore(
+            connections,
+            keys,
+            dead_max_jobs=settings.dead_max_jobs,
+            dead_timeout=settings.dead_timeout_in_seconds,
+            max_waits=settings.max_waiting_queues,
+        )
+
+    @asynccontextmanager
+    async def open_store() -> AsyncIterator[Store]:
+        async with connect() as own:
+            yield store(own)
+
+    around = Surroundings(store=store(connections), open_store=open_store, clock=time.time, chance=random.random)
+    middleware = default_middleware if settings.middleware is None else settings.middleware
+    return Node(settings, workers, cast("tuple[Middleware, ...]", middleware), around)
+
+
+def _is_cancellation(error: BaseException) -> bool:
+    return isinstance(error, anyio.get_cancelled_exc_class())
+
+
+def _first_failure(error: BaseException) -> BaseException:
+    """What happened, out of the group that a task group wraps it in: the first error that is no cancellation."""
+    if not isinstance(error, BaseExceptionGroup):
+        return error
+    leaves = [_first_failure(inner) for inner in error.exceptions]
+    return next((leaf for leaf in leaves if not _is_cancellation(leaf)), leaves[0])

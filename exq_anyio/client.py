@@ -1,0 +1,217 @@
+"""Puts jobs in: from a worker and its arguments, or a spec, to the bytes that go into Redis."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from datetime import datetime, timedelta
+from typing import Protocol, TypeAlias, TypedDict, Unpack, cast
+
+import msgspec
+
+from .config import Config, check_queue_name
+from .errors import ArgumentError, Conflict, PayloadTooLarge, TooManyJobs
+from .exchange import Outgoing
+from .job import JSON, Record, encode, new_jid, stamp
+from .spec import JobOptions, JobSpec, UniqueUntil, unstructure_args
+from .worker import FunctionWorker, Registry, to_spec
+
+CALL_LIMIT = 10_000
+"""Most jobs in one call: they go in one isolated step, which holds up the server."""
+
+WorkerRef: TypeAlias = "str | FunctionWorker[..., object] | type"
+"""A worker: its wire name, the marked function, or the class."""
+
+ClientMiddleware: TypeAlias = Callable[[JobSpec], AbstractAsyncContextManager[object, "bool | None"]]
+"""Wraps one enqueue."""
+
+
+class Options(TypedDict, total=False):
+    """Options of one job; see :class:`~exq_anyio.spec.JobOptions`."""
+
+    max_retries: int | bool | None
+    jid: str | None
+    unique_for: float | timedelta | None
+    unique_token: str | None
+    unique_until: UniqueUntil | None
+    timeout: float | timedelta | None
+    tags: tuple[str, ...] | list[str]
+    meta: Mapping[str, object] | None
+    extra: Mapping[str, object]
+
+
+class Outbox(Protocol):
+    """Where a client puts its jobs."""
+
+    async def push(self, jobs: Sequence[Outgoing]) -> dict[int, str]:
+        """Enqueue *jobs* in one isolated step; for those whose unique lock is held, their place and the holder's jid."""
+
+
+class Client:
+    """Enqueues jobs."""
+
+    def __init__(self, config: Config, workers: Registry, outbox: Outbox, clock: Callable[[], float]) -> None:
+        self.config = config
+        self._workers = workers
+        self._outbox = outbox
+        self._clock = clock
+
+    async def enqueue(
+        self, queue: str, worker: WorkerRef, args: Sequence[object] = (), **options: Unpack[Options]
+    ) -> str:
+        """Put a job in *queue* now and return its jid.
+
+        *worker* is a marked function, a worker class, or a wire name; *args* are its arguments by position.
+
+        Raises:
+            ArgumentError: the arguments do not fit the worker, or JSON cannot say them; nothing was enqueued.
+            InvalidQueue, PayloadTooLarge: likewise.
+            Conflict: a job with the same unique token holds the lock; its jid is in the error.
+            RedisUnavailable: surely not enqueued.
+            EnqueueUncertain: the connection failed after the job was sent.
+            RedisFull, WrongType: Redis refused; nothing was enqueued.
+        """
+        return await self.push(self._spec(queue, worker, args, options))
+
+    async def enqueue_in(
+        self,
+        queue: str,
+        after: float | timedelta,
+        worker: WorkerRef,
+        args: Sequence[object] = (),
+        **options: Unpack[Options],
+    ) -> str:
+        """Like :meth:`enqueue`, *after* seconds (or a timedelta) from now."""
+        return await self.push(self._spec(queue, worker, args, options).on(after=after))
+
+    async def enqueue_at(
+        self, queue: str, at: datetime, worker: WorkerRef, args: Sequence[object] = (), **options: Unpack[Options]
+    ) -> str:
+        """Like :meth:`enqueue`, at the aware datetime *at*; at once when it is past."""
+        return await self.push(self._spec(queue, worker, args, options).on(at=at))
+
+    async def push(self, spec: JobSpec) -> str:
+        """Enqueue the job that *spec* describes and return its jid; raises what :meth:`enqueue` does."""
+        (jid,) = await self.enqueue_all([spec])
+        if isinstance(jid, Conflict):
+            raise jid
+        return jid
+
+    async def enqueue_all(self, specs: Iterable[JobSpec]) -> list[str | Conflict]:
+        """Enqueue all *specs*, at most 10,000, in one isolated step; for each its jid, or the conflict that kept it out.
+
+        Raises what :meth:`enqueue` does, except Conflict, and then nothing was enqueued.
+
+        Raises:
+            TooManyJobs: there are more than 10,000.
+        """
+        wanted = list(specs)
+        if len(wanted) > CALL_LIMIT:
+            raise TooManyJobs(len(wanted), CALL_LIMIT)
+        if not wanted:
+            return []
+        if self.config.client_middleware:
+            return await self._through(wanted, 0, 0)
+        return await self._send(wanted)
+
+    async def _through(self, specs: list[JobSpec], which: int, at: int) -> list[str | Conflict]:
+        """Send *specs* from inside every client middleware of every spec."""
+        stack = cast("tuple[ClientMiddleware, ...]", self.config.client_middleware)
+        if which == len(specs):
+            return await self._send(specs)
+        if at == len(stack):
+            return await self._through(specs, which + 1, 0)
+        sent: list[str | Conflict] = []
+        async with stack[at](specs[which]):
+            sent = await self._through(specs, which, at + 1)
+        return sent
+
+    async def _send(self, specs: list[JobSpec]) -> list[str | Conflict]:
+        now = self._clock()
+        jobs = [outgoing(spec, self.config, now) for spec in specs]
+        holders = await self._outbox.push(jobs)
+        return [
+            job.jid if at not in holders else Conflict(holders[at], job.lock[0] if job.lock else "")
+            for at, job in enumerate(jobs)
+        ]
+
+    def _spec(self, queue: str, worker: WorkerRef, args: Sequence[object], options: Options) -> JobSpec:
+        return to_spec(worker, args, self._workers).on(queue=queue, **options)
+
+
+def outgoing(spec: JobSpec, config: Config, now: float) -> Outgoing:
+    """*spec* as it goes into Redis at *now* (unix seconds).
+
+    Raises:
+        ArgumentError, InvalidQueue, PayloadTooLarge: it cannot.
+    """
+    options, queue = spec.options, check_queue_name(spec.queue)
+    jid = options.jid or new_jid()
+    args = unstructure_args(spec)
+    at = stamp(now, config.timestamps)
+    record: Record = {
+        "retry": True if options.max_retries is None else options.max_retries,
+        "queue": queue,
+        "class": spec.worker,
+        "args": args,
+        "jid": jid,
+        "created_at": at,
+    }
+    due = _due(options, now)
+    if due is None:
+        record["enqueued_at"] = at
+    if options.timeout is not None:
+        record["timeout"] = options.timeout
+    if options.tags:
+        record["tags"] = list(options.tags)
+    if options.meta is not None:
+        record["meta"] = dict(options.meta)
+    record |= options.extra
+    lock = _lock(spec, queue, args, now, due)
+    if lock is not None:
+        token, duration = lock
+        record |= {
+            "unique_for": options.unique_for,
+            "unique_token": token,
+            "unique_until": options.unique_until or "success",
+            "unlocks_at": now + duration,
+        }
+    try:
+        payload = encode(record)
+    except UnicodeEncodeError as error:
+        raise ArgumentError(spec.worker, "", f"a text holds what UTF-8 cannot say: {error.reason}") from None
+    if len(payload) > config.max_payload_bytes:
+        raise PayloadTooLarge(spec.worker, len(payload), config.max_payload_bytes)
+    return Outgoing(queue, payload, jid, due, lock)
+
+
+def unique_token(worker: str, queue: str, args: list[JSON]) -> str:
+    """The default token of a unique job: SHA-256, in hex, over canonical JSON of worker, queue and arguments.
+
+    Exq hashes to 27 bits, which collide; its default token is therefore not copied, and a token that is to be the same
+    in Elixir and Python is given explicitly.
+    """
+    return hashlib.sha256(msgspec.json.encode([worker, queue, args], order="sorted")).hexdigest()
+
+
+def _due(options: JobOptions, now: float) -> float | None:
+    """Unix seconds at which the job is due, None when that is now or past."""
+    if options.at is not None:
+        due = options.at.timestamp()
+    elif options.after is not None:
+        due = now + options.after
+    else:
+        return None
+    return due if due > now else None
+
+
+def _lock(spec: JobSpec, queue: str, args: list[JSON], now: float, due: float | None) -> tuple[str, float] | None:
+    """The token and the seconds of the unique lock; those of a scheduled job count from when it is due."""
+    options = spec.options
+    if options.unique_for is None:
+        if options.unique_token is not None:
+            raise ArgumentError(spec.worker, "unique_token", "needs unique_for, the seconds that its lock lasts")
+        return None
+    token = options.unique_token or unique_token(spec.worker, queue, args)
+    return token, options.unique_for + (due - now if due is not None else 0)

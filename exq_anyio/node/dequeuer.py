@@ -1,0 +1,236 @@
+"""Takes jobs from one queue: asks its dequeuer how many, fetches as many in one round trip, or waits for the next one.
+
+A fetch is never cut short, since the server would move the job all the same: to stop, the line is marked as ending
+and the blocking wait is ended on the server.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections import Counter, OrderedDict
+from collections.abc import Callable
+from typing import Protocol
+
+import anyio
+import attrs
+
+from ..errors import LostClaim, MalformedPayload, RedisError, RedisUnavailable
+from ..exchange import Claim
+from ..job import Job, encode, new_jid
+from ..outcome import Policy, Settlement, malformed, push_back
+from .settler import Settler
+from .store import Store
+
+logger = logging.getLogger("exq_anyio")
+
+RECHECK = 1.0
+"""Seconds after which a dequeuer that had no room, or a paused queue, is asked again."""
+
+MOST = 1_000
+"""Most jobs that one fetch takes, however many slots are free."""
+
+
+class Dequeuer(Protocol):
+    """Decides whether a queue may be polled now, and how many jobs may be taken from it (Exq's Dequeue behaviour)."""
+
+    async def available(self) -> int:
+        """How many jobs may be taken now; 0 when none, and it is asked again after a job ends or a second passes."""
+
+    def dispatched(self, job: Job) -> None:
+        """*job* has been taken and starts."""
+
+    def processed(self, job: Job) -> None:
+        """*job* has ended well, or has gone back to its queue."""
+
+    def failed(self, job: Job) -> None:
+        """*job* has failed."""
+
+    async def stop(self) -> None:
+        """The queue is not polled any more; its jobs have ended."""
+
+
+class LocalLimit:
+    """The dequeuer that a queue has by default: at most *concurrency* of its jobs at a time on this node."""
+
+    def __init__(self, concurrency: float) -> None:
+        self._limiter = anyio.CapacityLimiter(concurrency)
+
+    async def available(self) -> int:
+        """Free slots, 1,000 when there is no limit."""
+        return int(min(self._limiter.available_tokens, MOST))
+
+    def dispatched(self, job: Job) -> None:
+        """Takes a slot."""
+        self._limiter.acquire_on_behalf_of_nowait(job)
+
+    def processed(self, job: Job) -> None:
+        """Frees the slot."""
+        self._limiter.release_on_behalf_of(job)
+
+    failed = processed
+
+    async def stop(self) -> None:
+        """Nothing is left to free."""
+
+
+@attrs.define(eq=False)
+class Line:
+    """What a node knows of one queue that it takes from."""
+
+    queue: str
+    """Name of the queue."""
+    dequeuer: Dequeuer
+    """Says how many jobs may be taken."""
+    concurrency: float = math.inf
+    """Its limit as process entries show it; inf when there is none."""
+    held: OrderedDict[int, Job] = attrs.field(factory=OrderedDict)
+    """The jobs whose payloads should be in the backup queue, by number, the oldest first."""
+    newest: int = 0
+    """Number of the job taken last."""
+    freed: anyio.Event = attrs.field(factory=anyio.Event)
+    """Set when a job has ended."""
+    ending: bool = False
+    """True when no more jobs are to be taken."""
+    idle: anyio.Event = attrs.field(factory=anyio.Event)
+    """Set when the poller has ended."""
+
+    def take(self, job: Job) -> int:
+        """Note that *job* is in the backup queue; its number."""
+        self.newest += 1
+        self.held[self.newest] = job
+        return self.newest
+
+    def release(self, number: int) -> None:
+        """Note that the job with *number* has been settled, or is no longer ours."""
+        if self.held.pop(number, None) is not None:
+            self.freed.set()
+
+    def near_head(self, number: int) -> bool:
+        """Whether the payload of job *number* is nearer to the head of the backup queue, where the newest are."""
+        return self.newest - number < number - next(iter(self.held), number)
+
+
+Start = Callable[[Line, Job, int], None]
+"""Starts a job in a task of its own, without waiting for it."""
+
+
+@attrs.frozen(eq=False)
+class Source:
+    """What every poller of a node works with."""
+
+    store: Store
+    claim: Claim
+    settler: Settler
+    policy: Policy
+    clock: Callable[[], float]
+    start: Start
+    on_lost: Callable[[str], None]
+    poll_timeout: float
+    max_read_bytes: int
+
+
+async def poll(line: Line, source: Source) -> None:
+    """Take jobs from the line's queue and start them, until the line is ending."""
+    noted = ""
+    while not line.ending:
+        try:
+            if noted != source.claim.token:
+                noted = source.claim.token
+                await source.store.taking(source.claim, line.queue)
+            await _turn(line, source)
+        except RedisUnavailable:
+            await source.store.available()
+        except LostClaim:
+            source.on_lost(noted)
+            await anyio.sleep(RECHECK)
+        except RedisError as error:
+            logger.error("cannot take jobs: queue=%s error=%s", line.queue, error)
+            await anyio.sleep(RECHECK)
+            noted = ""
+    line.idle.set()
+
+
+async def _turn(line: Line, source: Source) -> None:
+    """One fetch, and a wait if the queue is empty."""
+    free = await line.dequeuer.available()
+    if free < 1:
+        line.freed = anyio.Event()
+        with anyio.move_on_after(RECHECK):
+            await line.freed.wait()
+        return
+    held = len(line.held)
+    fetched = await source.store.fetch(source.claim, line.queue, min(free, MOST))
+    await _receive(line, source, fetched.payloads)
+    if fetched.held - len(fetched.payloads) > held:
+        await audit(line, source)
+    if fetched.payloads or line.ending:
+        return
+    if fetched.paused:
+        await anyio.sleep(RECHECK)
+        return
+    payload = await source.store.wait(source.claim, line.queue, source.poll_timeout)
+    if payload is not None:
+        await _receive(line, source, [payload])
+
+
+async def _receive(line: Line, source: Source, payloads: list[bytes]) -> None:
+    """Start the jobs in *payloads*, the oldest first; what is no job goes to the dead set."""
+    garbage: list[Settlement] = []
+    nameless: list[Job] = []
+    for payload in payloads:
+        try:
+            job = _read(payload, line.queue, source.max_read_bytes)
+        except MalformedPayload as error:
+            logger.error("no job, moved to dead: queue=%s bytes=%d reason=%s", line.queue, len(payload), error.reason)
+            now = source.clock()
+            garbage.append(
+                malformed(payload, line.queue, error.reason, is_json=error.is_json, now=now, policy=source.policy)
+            )
+            continue
+        if not job.jid:
+            nameless.append(job)
+        elif line.ending:
+            garbage.append(push_back(job))
+        else:
+            source.start(line, job, line.take(job))
+    if nameless:
+        await _name(line, source, nameless)
+    await source.settler.settle(garbage)
+
+
+async def _name(line: Line, source: Source, jobs: list[Job]) -> None:
+    """Give a jid to jobs that have none (Resque's), in the backup queue before they run."""
+    named: list[Job] = []
+    for job in jobs:
+        record = {**job.record, "jid": new_jid()}
+        named.append(Job(record, encode(record), line.queue))
+    pairs = [(old.payload, new.payload) for old, new in zip(jobs, named, strict=True)]
+    await source.store.rename(source.claim, line.queue, pairs)
+    for job in named:
+        source.start(line, job, line.take(job))
+
+
+def _read(payload: bytes, queue: str, max_bytes: int) -> Job:
+    if len(payload) > max_bytes:
+        raise MalformedPayload(f"larger than max_read_bytes ({max_bytes})")
+    return Job.decode(payload, queue)
+
+
+async def audit(line: Line, source: Source) -> None:
+    """Send back what lies in our backup queue and is held by nobody here.
+
+    A reply that was lost, or a command that a hung server executed after we had given up on it, leaves jobs there.
+    The poller calls this between its fetches, when no job can be on its way; byte-equal payloads are counted.
+    """
+    held = Counter(job.payload for job in line.held.values())
+    stranded: list[bytes] = []
+    for payload in await source.store.backup(source.claim, line.queue):
+        if held[payload] > 0:
+            held[payload] -= 1
+        else:
+            stranded.append(payload)
+    if stranded:
+        logger.warning("jobs held by nobody go back: queue=%s jobs=%d", line.queue, len(stranded))
+    # The newest go first, so that the oldest is taken next.
+    await source.settler.settle([Settlement("push_back", line.queue, payload, payload) for payload in stranded])

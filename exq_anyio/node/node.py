@@ -1,0 +1,354 @@
+"""One node: the tree of its tasks, how it begins and how it ends.
+
+::
+
+    node
+    └─ services   settler · heartbeat · signals · scheduler · rescuer
+       └─ jobs    one poller per queue · one task per running job
+
+The services outlive the jobs, so that the last outcome can still be written.  The tree is shielded from the
+cancellation of whoever opened it: a stop takes its bounded time, and sends what is unfinished back.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from functools import partial
+from itertools import count
+
+import anyio
+import attrs
+from anyio.abc import TaskGroup, TaskStatus
+
+from .. import _version
+from ..config import Config, QueueConfig, check_node_identifier
+from ..errors import RedisError, RedisUnavailable
+from ..exchange import Beat, Claim
+from ..job import Job
+from ..middleware import Middleware
+from ..outcome import Policy
+from ..worker import Registry
+from . import heartbeat, identity, rescuer
+from .dequeuer import Dequeuer, Line, LocalLimit, Source, poll
+from .performer import Performer
+from .scheduler import schedule
+from .settler import Settler
+from .store import Store
+
+logger = logging.getLogger("exq_anyio")
+
+CLEANUP = 1.5
+"""Seconds after the grace in which cancelled jobs are sent back."""
+
+QUIET_SIGNALS, STOP_SIGNALS = frozenset({"TSTP", "USR1"}), frozenset({"TERM", "INT"})
+
+
+@attrs.frozen(kw_only=True)
+class Surroundings:
+    """What a node is given of the world."""
+
+    store: Store
+    """Where jobs live."""
+    open_store: Callable[[], AbstractAsyncContextManager[Store]] | None
+    """Opens another store for the heartbeat's own thread; None: the heartbeat runs in the event loop."""
+    clock: Callable[[], float]
+    """Unix seconds."""
+    chance: Callable[[], float]
+    """A random number in [0, 1)."""
+
+
+class Node:
+    """One process that works on queues.  :meth:`run` is its task; the other methods may be called meanwhile."""
+
+    def __init__(self, config: Config, workers: Registry, stack: tuple[Middleware, ...], around: Surroundings) -> None:
+        self.config = config
+        self._around = around
+        self._store = around.store
+        self.host = _host(config)
+        self.claim = Claim("", "")
+        self._policy = Policy(max_retries=config.max_retries, backoff=config.backoff, timestamps=config.timestamps)
+        self.settler = Settler(around.store, self.claim, around.clock, self._lost)
+        self.performer = Performer(
+            workers, stack, around.store, self.settler, self._policy, around.clock, around.chance, config.threads
+        )
+        self._lines: dict[str, Line] = {}
+        self._pulse = heartbeat.Pulse(config.blocked_limit)
+        self._stopping = anyio.Event()
+        self._grace_scope = anyio.CancelScope()
+        self._services: TaskGroup | None = None
+        self._jobs: TaskGroup | None = None
+        self._started = around.clock()
+        self._live = 1
+        self.quiet = False
+        """True when the node takes no more jobs."""
+        self.left_running = False
+        """True when a job did not end in time, so that its thread or task is still there."""
+
+    # -- life
+
+    async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Live until :meth:`stop`: claim an identity, work, and leave nothing behind.
+
+        Raises:
+            RedisUnavailable: it cannot be reached at the start.
+        """
+        with anyio.CancelScope(shield=True):  # bounded by shutdown_timeout and CLEANUP once stop() is called
+            await self._enter()
+            async with anyio.create_task_group() as services:
+                self._services = services
+                self._start_services(services)
+                async with anyio.create_task_group() as jobs:
+                    self._jobs = jobs
+                    for queue in self.config.queues:
+                        self._begin(queue)
+                    task_status.started()
+                    await self._stopping.wait()
+                    await self._wind_down(jobs)
+                services.cancel_scope.cancel()
+            await self._leave()
+
+    def stop(self, grace: float | None = None) -> None:
+        """Take no more jobs, give those that run *grace* seconds (by default ``shutdown_timeout``), then end."""
+        if grace is not None:
+            self._grace_scope.deadline = min(self._grace_scope.deadline, anyio.current_time() + grace)
+        self._stopping.set()
+
+    async def stopped(self) -> None:
+        """Return when the node has been told to stop, by whomever."""
+        await self._stopping.wait()
+
+    async def hush(self) -> None:
+        """Take no more jobs, and go on with those that run."""
+        self.quiet = True
+        await self.unsubscribe_all()
+
+    def _start_services(self, services: TaskGroup) -> None:
+        config = self.config
+        services.start_soon(self.settler.run)
+        services.start_soon(self._signals)
+        services.start_soon(heartbeat.tick, self._pulse, self._lost)
+        if config.heartbeat_enable:
+            beat = partial(
+                heartbeat.beat,
+                claim=self.claim,
+                pulse=self._pulse,
+                snapshot=self._snapshot,
+                interval=config.heartbeat_interval,
+            )
+            if self._around.open_store is None:
+                services.start_soon(beat, self._store)
+            else:
+                services.start_soon(heartbeat.in_thread, self._around.open_store, beat)
+            services.start_soon(self._watch)
+        if config.scheduler_enable:
+            services.start_soon(schedule, self._store, self._policy, self._schedule_interval)
+
+    def _schedule_interval(self) -> float:
+        # As Sidekiq does: the more nodes look, the more seldom each does, and never all at a time.
+        return self.config.scheduler_poll_timeout * max(1, self._live) * (0.5 + self._around.chance())
+
+    # -- identity
+
+    async def _enter(self) -> None:
+        """Take back what dead processes of this host left, and claim the first free id."""
+        _, nodes = await self._store.nodes()
+        for node in rescuer.gone_from_host(self.host, nodes):
+            await rescuer.rescue(self._store, node, self._policy, self.config.max_rescues, by_process=True)
+        for number in count(1):
+            wanted = Claim(f"{self.host}#{number}", identity.new_token())
+            if await self._store.claim(wanted, identity.owner()):
+                self.claim.node_id, self.claim.settles, self.claim.token = wanted.node_id, 0, wanted.token
+                logger.info("node is up: node=%s namespace=%s", wanted.node_id, self.config.namespace)
+                return
+
+    def _lost(self, token: str) -> None:
+        """Another node has our jobs: stop our copies of them, and begin anew with a new claim."""
+        if token != self.claim.token or self._services is None:
+            return
+        logger.error(
+            "claim lost, running jobs are stopped: node=%s jobs=%d", self.claim.node_id, len(self.performer.running)
+        )
+        self.claim.token = ""
+        for run in list(self.performer.running.values()):
+            run.cancel("lost")
+        self._services.start_soon(self._enter_again)
+
+    async def _enter_again(self) -> None:
+        while not self.claim.token:
+            try:
+                await self._enter()
+            except RedisUnavailable:
+                await self._store.available()
+            except RedisError as error:
+                logger.error("cannot claim an identity: host=%s error=%s", self.host, error)
+                await anyio.sleep(1.0)
+
+    async def _leave(self) -> None:
+        """Remove our traces, unless a job stays for recovery or Redis is away."""
+        try:
+            with anyio.move_on_after(CLEANUP):
+                if self.claim.token and not await self._store.left_behind(self.claim.node_id):
+                    await self._store.leave(self.claim)
+        except RedisError as error:
+            logger.warning("traces of the node stay until it is rescued: node=%s error=%s", self.claim.node_id, error)
+
+    def _snapshot(self) -> Beat:
+        """What the next beat says; called from its thread."""
+        config, running = self.config, list(self.performer.running.values())
+        entry = heartbeat.process_entry(
+            node_id=self.claim.node_id,
+            host=self.host,
+            tag=config.name,
+            version=_version.__version__,
+            pid=os.getpid(),
+            started=self._started,
+            queues=self.subscriptions(),
+            busy=len(running),
+            quiet=self.quiet,
+            node_limit=config.node_limit,
+            round_trip=self._pulse.round_trip,
+        )
+        return Beat(entry, heartbeat.work_entries(running, self.host))
+
+    async def _watch(self) -> None:
+        """Rescue the jobs of dead nodes."""
+        watch = rescuer.Watch(self.config.foreign_dead_after)
+        while True:
+            await anyio.sleep(self.config.heartbeat_interval)
+            try:
+                await self._look(watch)
+            except RedisUnavailable:
+                await self._store.available()
+            except RedisError as error:
+                logger.error("cannot rescue: error=%s", error)
+
+    async def _look(self, watch: rescuer.Watch) -> None:
+        now, nodes = await self._store.nodes()
+        others = [node for node in nodes if node.lease.get("token") != self.claim.token]
+        self._live = 1 + sum(1 for node in others if node.score)
+        rescue = partial(rescuer.rescue, self._store, policy=self._policy, max_rescues=self.config.max_rescues)
+        for node in others:
+            if node.condemned:
+                await rescuer.finish_rescue(self._store, node.node_id, self._policy, self.config.max_rescues)
+        for node in rescuer.gone_from_host(self.host, others):
+            await rescue(node, by_process=True)
+        for node in watch.dead(now, others, anyio.current_time(), self._store.outages()):
+            await rescue(node, by_process=False)
+
+    async def _signals(self) -> None:
+        """Obey Sidekiq's and Exq's signals."""
+        while True:
+            try:
+                signal = await self._store.signal(self.claim, self.config.poll_timeout)
+            except RedisUnavailable:
+                await self._store.available()
+                continue
+            except RedisError as error:
+                logger.error("cannot read signals: error=%s", error)
+                await anyio.sleep(1.0)
+                continue
+            if signal in QUIET_SIGNALS:
+                await self.hush()
+            elif signal in STOP_SIGNALS:
+                self.stop()
+            elif signal is not None:
+                logger.warning("unknown signal: signal=%r", signal)
+
+    # -- queues
+
+    def subscriptions(self) -> dict[str, float]:
+        """The queues that jobs are taken from, and how many of each run at a time (inf: no limit)."""
+        return {line.queue: line.concurrency for line in list(self._lines.values()) if not line.ending}
+
+    async def subscribe(self, queue: QueueConfig) -> None:
+        """Take jobs from *queue* too; if they are already taken, only the concurrency or the dequeuer changes."""
+        line = self._lines.get(queue.name)
+        if line is not None and line.ending:
+            # The jobs that still run keep their place in the line, so that nobody takes them for stranded.
+            await line.idle.wait()
+        self._begin(queue)
+
+    async def unsubscribe(self, queue: str) -> None:
+        """Take no more jobs from *queue*; those that run go on."""
+        line = self._lines.get(queue)
+        if line is not None and not line.idle.is_set():
+            line.ending = True
+            line.freed.set()
+            await self._store.unblock(queue)
+            await line.idle.wait()
+            self._store.no_more_waits(queue)
+            await line.dequeuer.stop()
+
+    async def unsubscribe_all(self) -> None:
+        """Take no more jobs from any queue."""
+        async with anyio.create_task_group() as tasks:
+            for queue in list(self._lines):
+                tasks.start_soon(self.unsubscribe, queue)
+
+    def _begin(self, queue: QueueConfig) -> None:
+        """Start, or change, the line of *queue*."""
+        assert self._jobs is not None
+        concurrency = self.config.concurrency if queue.concurrency is None else queue.concurrency
+        dequeuer: Dequeuer = queue.dequeuer or LocalLimit(concurrency)  # type: ignore[assignment]  # the user's own, duck-typed
+        line = self._lines.get(queue.name)
+        if line is None:
+            line = self._lines[queue.name] = Line(queue.name, dequeuer, concurrency)
+        else:
+            line.dequeuer, line.concurrency = dequeuer, concurrency
+            line.freed.set()
+            if not line.idle.is_set():
+                return
+            line.ending, line.idle = False, anyio.Event()
+        source = Source(
+            store=self._store,
+            claim=self.claim,
+            settler=self.settler,
+            policy=self._policy,
+            clock=self._around.clock,
+            start=self._start_job,
+            on_lost=self._lost,
+            poll_timeout=self.config.poll_timeout,
+            max_read_bytes=self.config.max_read_bytes,
+        )
+        self._jobs.start_soon(poll, line, source)
+
+    def _start_job(self, line: Line, job: Job, number: int) -> None:
+        assert self._jobs is not None
+        self.performer.start(self._jobs, line, job, number)
+
+    # -- the end
+
+    async def _wind_down(self, jobs: TaskGroup) -> None:
+        """Pollers end; jobs get their grace, then are cancelled and sent back; whoever is left stays for recovery."""
+        self.quiet = True
+        grace = self._grace_scope
+        grace.deadline = min(grace.deadline, anyio.current_time() + self.config.shutdown_timeout)
+        with grace:
+            await self.unsubscribe_all()
+            await self._drained()
+        for run in list(self.performer.running.values()):
+            run.cancel("stop")
+        with anyio.move_on_after(CLEANUP):
+            await self.unsubscribe_all()
+            await self._drained()
+        for run in self.performer.running.values():
+            self.left_running = True
+            logger.error("job does not end, it stays for recovery: jid=%s worker=%s", run.job.jid, run.job.worker)
+        jobs.cancel_scope.cancel()
+
+    async def _drained(self) -> None:
+        """Return when no job is held any more."""
+        for line in self._lines.values():
+            while line.held:
+                line.freed = anyio.Event()
+                await line.freed.wait()
+
+
+def _host(config: Config) -> str:
+    named = config.node_identifier
+    if named is None:
+        return identity.default_host()
+    return named if isinstance(named, str) else check_node_identifier(named())

@@ -1,0 +1,111 @@
+"""Puts the jobs of dead nodes back in their queues, and gives up jobs that kill their node again and again."""
+
+from __future__ import annotations
+
+import logging
+
+
+import attrs
+
+from ..errors import MalformedPayload
+from ..exchange import Move, NodeSeen
+from ..job import Job, encode, seconds, stamp
+from ..outcome import Policy, malformed
+from .identity import is_gone
+from .store import Store
+
+logger = logging.getLogger("exq_anyio")
+
+PAGE = 500
+"""Jobs that are put back at a time."""
+
+RESCUE_WINDOW = 72 * 3600.0
+"""Seconds within which rescues of one job add up."""
+
+
+@attrs.define
+class Watch:
+    """What one node has seen of the heartbeats of the others, on its own clock."""
+
+    foreign_limit: float
+    """Seconds of silence allowed to a node that names no limit of its own: Exq's, which beat once a minute."""
+    seen: dict[str, tuple[str, float]] = attrs.field(factory=dict)
+    """By node id: the score seen last, and since when (monotonic seconds)."""
+    outages: int = 0
+    """How often Redis had been away when we looked last."""
+
+    def dead(self, now: float, nodes: list[NodeSeen], monotonic: float, outages: int) -> list[NodeSeen]:
+        """The nodes of *nodes* that are dead, *now* being the server's clock and *monotonic* our own.
+
+        A node is dead only if its score is older than its limit by the server's clock, and we have ourselves seen it
+        unchanged for as long since the connection last came up: after an outage, or a failover to a server with
+        another clock, everybody looks stale.
+        """
+        if outages != self.outages:
+            self.outages, self.seen = outages, {}
+        self.seen = {node.node_id: self._since(node, monotonic) for node in nodes}
+        return [node for node in nodes if self._is_dead(node, now, monotonic)]
+
+    def _since(self, node: NodeSeen, monotonic: float) -> tuple[str, float]:
+        known = self.seen.get(node.node_id)
+        return known if known is not None and known[0] == node.score else (node.score, monotonic)
+
+    def _is_dead(self, node: NodeSeen, now: float, monotonic: float) -> bool:
+        if not node.score:
+            return False  # it has no heartbeat by its own choice: only its host can tell
+        limit = node.limit if node.limit is not None else self.foreign_limit
+        return now - float(node.score) > limit and monotonic - self.seen[node.node_id][1] > limit
+
+
+def gone_from_host(host: str, nodes: list[NodeSeen]) -> list[NodeSeen]:
+    """The nodes of *host* whose process has ended: they need not be waited for."""
+    return [node for node in nodes if node.node_id.rpartition("#")[0] == host and node.lease and is_gone(node.lease)]
+
+
+async def rescue(store: Store, node: NodeSeen, policy: Policy, max_rescues: int, *, by_process: bool) -> int:
+    """Condemn *node*, put its jobs back, and remove its traces; how many jobs were moved, 0 if it lives after all."""
+    if not await store.condemn(node, by_process=by_process):
+        return 0
+    moved = await finish_rescue(store, node.node_id, policy, max_rescues)
+    logger.warning("node is dead, its jobs are back in their queues: node=%s jobs=%d", node.node_id, moved)
+    return moved
+
+
+async def finish_rescue(store: Store, node_id: str, policy: Policy, max_rescues: int) -> int:
+    """Put back what a condemned node left, and remove its traces; how many jobs were moved."""
+    moved = 0
+    for queue in await store.left_behind(node_id):
+        while payloads := await store.left_page(node_id, queue, PAGE):
+            now, _ = await store.due("schedule", 0)
+            moves = [rescue_move(payload, queue, now, policy, max_rescues) for payload in payloads]
+            moved += (count := await store.rescue(node_id, queue, moves, now))
+            if count == 0:
+                return moved  # another node is at it, or its id has been taken again
+    await store.bury(node_id)
+    return moved
+
+
+def rescue_move(payload: bytes, queue: str, now: float, policy: Policy, max_rescues: int) -> Move:
+    """Where a job of a dead node goes: back to *queue*, or to the dead set if it was rescued too often."""
+    try:
+        job = Job.decode(payload, queue)
+    except MalformedPayload as error:
+        return Move(
+            payload, malformed(payload, queue, error.reason, is_json=error.is_json, now=now, policy=policy).entry, None
+        )
+    last = seconds(job.record.get("rescued_at"))
+    count = job.rescue_count + 1 if last is not None and now - last <= RESCUE_WINDOW else 1
+    at = stamp(now, policy.timestamps)
+    record = {**job.record, "rescue_count": count, "rescued_at": at}
+    if count <= max_rescues:
+        return Move(payload, encode(record), queue)
+    logger.error("job killed its node %d times, moved to dead: jid=%s worker=%s", count, job.jid, job.worker)
+    record |= {
+        "queue": queue,
+        "error_class": "PoisonJob",
+        "error_message": f"its node died {count} times while it ran",
+        "retry_count": job.retry_count or 0,
+    }
+    record.setdefault("failed_at", at)
+    record |= {"retried_at": at} if job.retry_count else {}
+    return Move(payload, encode(record), None)

@@ -1,0 +1,310 @@
+"""Connections to Redis: how they are opened, how they fail, and the one gate at which everybody waits meanwhile.
+
+A :class:`Link` is one coredis connection, opened when it is first needed and again after a failure; many tasks may
+use one link at a time, coredis sends their commands in one write and gives each its reply.  We hold the connections
+ourselves and do not use coredis's pool: a connection that breaks while it is lent for a blocking command is never
+given back to it, so that the pool runs dry after some failures; and the pool cannot tell a command that was never
+sent from one that may have been.
+
+After any failure all links are dropped (a silent connection would be kept for ever) and the gate closes.  One prober
+tries to connect, with a pause that grows to a second; when it succeeds, the gate opens.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Protocol, TypeAlias, cast
+
+import anyio
+import coredis.exceptions as refused
+from anyio.abc import TaskGroup
+from coredis.connection import BaseConnection
+
+from ..errors import ExqError, LostClaim, RedisError, RedisFull, RedisUnavailable, WrongType
+
+Argument: TypeAlias = "bytes | str | int"
+"""One word of a command.  Floats are written by the caller: coredis would round them to 15 digits."""
+
+Reply: TypeAlias = "None | bool | int | float | bytes | list[Reply] | dict[Reply, Reply] | set[Reply]"
+"""What Redis answers."""
+
+Dial: TypeAlias = Callable[[], Awaitable[BaseConnection]]
+"""Makes a coredis connection to the right server, not yet connected."""
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
+"""Seconds between two attempts of the prober: the first, and the most."""
+
+_AWAY = (
+    "READONLY",
+    "LOADING",
+    "MASTERDOWN",
+    "CLUSTERDOWN",
+    "TRYAGAIN",
+    "BUSY ",
+    "MISCONF",
+    "NOREPLICAS",
+    "max number of clients",
+)
+"""Answers that mean: not now.  The command was not executed."""
+
+
+class Where(Protocol):
+    """What must be known of an address to connect to it."""
+
+    @property
+    def connect_timeout(self) -> float:
+        """Seconds that connecting may take."""
+
+    @property
+    def timeout(self) -> float:
+        """Seconds that a command may take."""
+
+    def display(self) -> str:
+        """The address for messages, without user and password."""
+
+
+class Link:
+    """One connection, opened on demand."""
+
+    def __init__(self, owner: Connections) -> None:
+        self._owner = owner
+        self._connection: BaseConnection | None = None
+        self._opening = anyio.Lock()
+
+    @property
+    def client_id(self) -> int | None:
+        """The server's id of the open connection, None when it is not open."""
+        connection = self._connection
+        return connection.client_id if connection is not None and connection.usable else None
+
+    async def request(self, command: bytes, *args: Argument, timeout: float | None = None) -> Reply:
+        """Send one command and return its reply; *timeout* in seconds, by default the address's.
+
+        The connection is acquired first and the command sent then, so that a failure can say whether the command
+        surely had no effect (``maybe_done`` false) or may have had one.
+
+        Raises:
+            RedisUnavailable: it cannot be reached or cannot serve now.
+            RedisError: it answered no.
+        """
+        connection = self._connection
+        if connection is None or not connection.usable:
+            connection = await self.open()
+        try:
+            pending = connection.create_request(command, *args, decode=False, timeout=timeout or self._owner.timeout)
+        except (refused.ConnectionError, anyio.ClosedResourceError, anyio.BrokenResourceError) as error:
+            raise self._failed(connection, error, maybe_done=False) from error
+        try:
+            return cast("Reply", await pending)
+        except Exception as error:
+            raise self._failed(connection, error, maybe_done=True) from error
+
+    def _failed(self, connection: BaseConnection, error: Exception, *, maybe_done: bool) -> ExqError:
+        if connection is self._connection:
+            return self._owner.failed(error, maybe_done=maybe_done)
+        # A connection that was dropped meanwhile: its late failure must not close the gate again.
+        return translate(error, self._owner.address, maybe_done=maybe_done)
+
+    async def open(self) -> BaseConnection:
+        """The open connection, connected now if need be.
+
+        Raises:
+            RedisUnavailable: it cannot be reached.
+            RedisError: it refused us.
+        """
+        async with self._opening:
+            connection = self._connection
+            if connection is None or not connection.usable:
+                self._connection = None
+                self._connection = connection = await self._owner.connect()
+            return connection
+
+    def drop(self) -> None:
+        """Forget the connection; whoever waits for a reply on it gets an error."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.invalidate("dropped")
+
+
+class Connections:
+    """All connections of one instance to one Redis, and the gate before them.  Made by :func:`open_connections`."""
+
+    def __init__(self, tasks: TaskGroup, where: Where, dial: Dial) -> None:
+        self._tasks = tasks
+        self._where = where
+        self._dial = dial
+        self._links: list[Link] = []
+        self._gate = anyio.Event()
+        self._gate.set()
+        self._trouble: RedisUnavailable | None = None
+        self.attempts = 0
+        """How often a connection was tried."""
+        self.outages = 0
+        """How often the gate was closed."""
+        self.commands = self.link()
+        """The link for everything that does not block."""
+
+    @property
+    def address(self) -> str:
+        """The address for messages."""
+        return self._where.display()
+
+    @property
+    def timeout(self) -> float:
+        """Seconds that a command may take."""
+        return self._where.timeout
+
+    def link(self) -> Link:
+        """One more link, for commands that block."""
+        link = Link(self)
+        self._links.append(link)
+        return link
+
+    def close_link(self, link: Link) -> None:
+        """Close a link for good."""
+        link.drop()
+        self._links.remove(link)
+
+    async def available(self) -> None:
+        """Return when the gate is open."""
+        while self._trouble is not None:
+            await self._gate.wait()
+
+    async def soon_available(self) -> None:
+        """Wait for an open gate as long as connecting may take.
+
+        Raises:
+            RedisUnavailable: it stayed closed; nothing was sent.
+        """
+        if self._trouble is not None:
+            with anyio.move_on_after(self._where.connect_timeout):
+                await self.available()
+        if (trouble := self._trouble) is not None:
+            raise RedisUnavailable(trouble.address, trouble.problem)
+
+    async def connect(self) -> BaseConnection:
+        """A new connection, connected and greeted."""
+        self.attempts += 1
+        try:
+            connection = await self._dial()
+            # The deadline covers the greeting too: a server that accepts and then says nothing is not up.
+            with anyio.fail_after(self._where.connect_timeout):
+                await self._tasks.start(connection.run)
+        except Exception as error:
+            raise self.failed(error, maybe_done=False) from error
+        return connection
+
+    def failed(self, error: Exception, *, maybe_done: bool) -> ExqError:
+        """*error* as one of ours; closes the gate and drops every connection when it means that Redis is away."""
+        ours = translate(error, self.address, maybe_done=maybe_done)
+        if isinstance(ours, RedisUnavailable):
+            self._close_gate(ours)
+        return ours
+
+    def _close_gate(self, trouble: RedisUnavailable) -> None:
+        for link in self._links:
+            link.drop()
+        if self._trouble is None:
+            self.outages += 1
+            self._gate = anyio.Event()
+            self._tasks.start_soon(self._probe)
+        self._trouble = trouble
+
+    async def _probe(self) -> None:
+        """Try until Redis takes writes, then open the gate."""
+        pause = FIRST_PAUSE
+        while True:
+            await anyio.sleep(pause * random.uniform(0.5, 1.0))
+            try:
+                await self.check()
+                break
+            except RedisError:
+                pause = min(pause * 2, LONGEST_PAUSE)
+        self._trouble = None
+        self._gate.set()
+
+    async def check(self) -> None:
+        """Connect and make sure that this is a Redis that takes writes.
+
+        Raises:
+            RedisUnavailable: it cannot be reached, is loading, or is a read-only replica.
+            RedisError: it refused us.
+        """
+        try:
+            role = await self.commands.request(b"ROLE")
+        except RedisError as error:
+            if not _forbidden(error):
+                raise
+            await self.commands.request(b"PING")  # a user who may not ask for the role finds out at the first write
+            return
+        if isinstance(role, list) and role and role[0] in (b"slave", b"replica"):
+            raise self.failed(refused.ReadOnlyError("READONLY it is a read-only replica"), maybe_done=False)
+
+
+@asynccontextmanager
+async def open_connections(where: Where, dial: Dial) -> AsyncIterator[Connections]:
+    """Connections to *where*, closed at the end.  Nothing is connected yet; :meth:`Connections.check` does it."""
+    async with anyio.create_task_group() as tasks:
+        try:
+            yield Connections(tasks, where, dial)
+        finally:
+            tasks.cancel_scope.cancel()
+
+
+def translate(error: Exception, address: str, *, maybe_done: bool) -> ExqError:
+    """An error of coredis, or of the system, as one of ours."""
+    text = str(error)
+    match error:
+        case ExqError():
+            return error
+        case TimeoutError():
+            return RedisUnavailable(address, "no answer in time; is it overloaded or cut off?", maybe_done=maybe_done)
+        case refused.BusyLoadingError():
+            return RedisUnavailable(address, "it is still loading its data")
+        case refused.ReadOnlyError():
+            return RedisUnavailable(address, "it is a read-only replica; connect to the primary")
+        case refused.AuthenticationError():
+            return RedisError(
+                address, f"it refuses the user or password ({_first_words(text)}); check username and password"
+            )
+        case refused.AuthorizationError():
+            return RedisError(address, f"the user may not do this ({_first_words(text)}); see the documented ACL rules")
+        case refused.ConnectionError() | OSError():
+            return RedisUnavailable(address, _cause(error), maybe_done=maybe_done)
+        case refused.ResponseError() | refused.RedisError():
+            return _answer(text, address)
+        case _:
+            return RedisUnavailable(address, f"no Redis answers there ({type(error).__name__})", maybe_done=maybe_done)
+
+
+def _answer(text: str, address: str) -> ExqError:
+    if "EXQTYPE " in text:
+        expected, found, key = text.partition("EXQTYPE ")[2].split(" ", 2)
+        return WrongType(address, key.partition(" script:")[0], found, expected)
+    if "EXQLOST" in text:
+        return LostClaim("this node")
+    if "OOM " in text:
+        return RedisFull(address, "it is at maxmemory and takes no more; free memory or raise maxmemory")
+    if any(word in text for word in _AWAY):
+        return RedisUnavailable(address, f"it cannot serve now: {_first_words(text)}")
+    return RedisError(address, _first_words(text))
+
+
+def _forbidden(error: RedisError) -> bool:
+    return isinstance(error.__cause__, refused.AuthorizationError)
+
+
+def _cause(error: BaseException) -> str:
+    """The deepest reason in one line: coredis wraps what the system said."""
+    while (deeper := error.__cause__) is not None:
+        error = deeper
+    if isinstance(error, TimeoutError):
+        return "no connection in time; check the address and that the server runs"
+    text = _first_words(str(error)) or type(error).__name__
+    return f"{text}; check the address and that the server runs"
+
+
+def _first_words(text: str) -> str:
+    return text.splitlines()[0][:200] if text else ""

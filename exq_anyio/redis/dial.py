@@ -1,0 +1,111 @@
+"""From an address to a coredis connection: a server, the primary that sentinels name, or the one node of a cluster.
+
+All our keys of one namespace are in one slot of a cluster, so that one node has them all, and one plain connection to
+it serves; who that is, and who is primary, is asked again at each new connection.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any, cast
+
+import anyio
+from coredis.connection import BaseConnection, TCPConnection, UnixDomainSocketConnection
+from coredis.connection._tcp import TCPLocation
+from coredis.connection._uds import UnixDomainSocketLocation
+from coredis.exceptions import ConnectionError as Unreachable
+
+from ..address import Address, Cluster, Hosts, Sentinel, Tcp, Unix
+from .connect import Dial
+
+
+def dialer(address: Address, namespace: str, *, client_name: str = "exq_anyio") -> Dial:
+    """What makes connections to *address*.
+
+    Raises:
+        OSError: a certificate or key cannot be read.
+    """
+    options: dict[str, Any] = {
+        "connect_timeout": address.connect_timeout,
+        "username": address.username,
+        "password": address.password,
+        "db": address.database,
+        "client_name": client_name,
+        "ssl_context": tls_context(address),
+    }
+    match address.place:
+        case Unix(path):
+            return partial(_unix, path, {**options, "ssl_context": None})
+        case Tcp(host, port):
+            return partial(_tcp, (host, port), options)
+        case Sentinel() as sentinel:
+            ask = {**options, "username": sentinel.username, "password": sentinel.password, "db": 0}
+            return partial(_found, partial(_primary, sentinel, ask), options)
+        case Cluster(hosts):
+            return partial(_found, partial(_owner, hosts, f"{namespace}:queues", options), options)
+        case _:
+            raise TypeError("an embedded server is started first, and then dialled by its socket")
+
+
+def tls_context(address: Address) -> ssl.SSLContext | None:
+    """The TLS settings of *address*, None where it is not encrypted."""
+    if not address.tls:
+        return None
+    context = ssl.create_default_context(cafile=address.ca_certs)
+    context.check_hostname = address.check_hostname
+    context.verify_mode = {"required": ssl.CERT_REQUIRED, "optional": ssl.CERT_OPTIONAL, "none": ssl.CERT_NONE}[
+        address.cert_reqs
+    ]
+    if address.certfile is not None:
+        context.load_cert_chain(address.certfile, address.keyfile)
+    return context
+
+
+async def _unix(path: str, options: dict[str, Any]) -> BaseConnection:
+    return UnixDomainSocketConnection(UnixDomainSocketLocation(path), **options)
+
+
+async def _tcp(place: tuple[str, int], options: dict[str, Any]) -> BaseConnection:
+    return TCPConnection(TCPLocation(*place), **options)
+
+
+async def _found(find: Callable[[], Awaitable[tuple[str, int]]], options: dict[str, Any]) -> BaseConnection:
+    return await _tcp(await find(), options)
+
+
+async def _primary(sentinel: Sentinel, options: dict[str, Any]) -> tuple[str, int]:
+    """The primary that the first sentinel to answer names."""
+    for host in sentinel.hosts:
+        reply = await _ask(host, options, b"SENTINEL GET-MASTER-ADDR-BY-NAME", sentinel.group)
+        if reply:
+            name, port = cast("list[bytes]", reply)
+            return name.decode(), int(port)
+    raise Unreachable(f"no sentinel answers that knows the group {sentinel.group!r}")
+
+
+async def _owner(hosts: Hosts, key: str, options: dict[str, Any]) -> tuple[str, int]:
+    """The primary of the slot that *key* is in, from the first node to answer."""
+    for host in hosts:
+        slot = await _ask(host, options, b"CLUSTER KEYSLOT", key)
+        for first, last, primary, *_ in cast("list[list[Any]]", await _ask(host, options, b"CLUSTER SLOTS") or []):
+            if first <= cast("int", slot) <= last:
+                return (primary[0].decode() if primary[0] else host[0]), primary[1]
+    raise Unreachable("no node of the cluster answers that knows where our keys are")
+
+
+async def _ask(place: tuple[str, int], options: dict[str, Any], command: bytes, *args: str) -> object:
+    """The answer of one server to one question, None if there is none."""
+    connection = await _tcp(place, options)
+    try:
+        with anyio.fail_after(options["connect_timeout"]):
+            async with anyio.create_task_group() as tasks:
+                try:
+                    await tasks.start(connection.run)
+                    return await connection.create_request(command, *args, decode=False)
+                finally:
+                    tasks.cancel_scope.cancel()
+    except* Exception:
+        pass
+    return None

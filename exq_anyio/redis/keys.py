@@ -1,0 +1,82 @@
+"""The names of our keys in Redis, all of them, in one place.
+
+Names and meanings are Sidekiq's and Exq's where they have them (``queues`` to ``<node_id>-signals``); ``lease``,
+``leases``, ``taken`` and ``paused`` are our own, ``paused`` as Sidekiq Pro has it.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+
+class Keys:
+    """The keys under one namespace; ``""`` means no prefix at all."""
+
+    def __init__(self, namespace: str) -> None:
+        self.prefix = prefix = f"{namespace}:" if namespace else ""
+        self.queues = f"{prefix}queues"
+        """Set: the name of every queue that was pushed to."""
+        self.schedule = f"{prefix}schedule"
+        """Sorted set: jobs by the time they are due."""
+        self.retry = f"{prefix}retry"
+        """Sorted set: failed jobs by the time of their next run."""
+        self.dead = f"{prefix}dead"
+        """Sorted set: jobs given up, by the time of their death."""
+        self.paused = f"{prefix}paused"
+        """Set: the queues that nobody takes from."""
+        self.processes = f"{prefix}processes"
+        """Set: the ids of nodes with a process entry."""
+        self.heartbeats = f"{prefix}heartbeats"
+        """Sorted set: node ids by the server's time at their last beat."""
+        self.leases = f"{prefix}leases"
+        """Set: the ids of nodes with a lease."""
+
+    def queue(self, name: str) -> str:
+        """List: pushed at the head, taken at the tail."""
+        return f"{self.prefix}queue:{name}"
+
+    def backup(self, node_id: str, queue: str) -> str:
+        """List: what the node has taken from the queue and not settled."""
+        return f"{self.prefix}queue:backup::{node_id}::{queue}"
+
+    def process(self, node_id: str) -> str:
+        """Hash: what the node says of itself; expires."""
+        return f"{self.prefix}{node_id}"
+
+    def work(self, node_id: str) -> str:
+        """Hash: the running jobs as Sidekiq 6.5 and later read them; expires."""
+        return f"{self.prefix}{node_id}:work"
+
+    def workers(self, node_id: str) -> str:
+        """Hash: the running jobs as Exq and Sidekiq up to 6.4 read them; expires."""
+        return f"{self.prefix}{node_id}:workers"
+
+    def signals(self, node_id: str) -> str:
+        """List: the signals sent to the node."""
+        return f"{self.prefix}{node_id}-signals"
+
+    def lease(self, node_id: str) -> str:
+        """Hash: token and process of the node that owns the id, and the number and answer of its last settle."""
+        return f"{self.prefix}{node_id}:lease"
+
+    def taken(self, node_id: str) -> str:
+        """Set: the queues that the node took from."""
+        return f"{self.prefix}{node_id}:taken"
+
+    def unique(self, token: str) -> str:
+        """String: the jid that holds the unique lock; expires."""
+        return f"{self.prefix}unique:{token}"
+
+    def stats(self, now: float) -> tuple[str, str, str, str, str, str]:
+        """The six counters of a run at *now* (unix seconds): processed and failed, each in total, by day, by second."""
+        at = datetime.fromtimestamp(now, UTC)
+        day, second = f"{at:%Y-%m-%d}", f"{at:%Y-%m-%d %H:%M:%S}Z"
+        stat = f"{self.prefix}stat:"
+        return (
+            f"{stat}processed",
+            f"{stat}processed:{day}",
+            f"{stat}processed_rt:{second}",
+            f"{stat}failed",
+            f"{stat}failed:{day}",
+            f"{stat}failed_rt:{second}",
+        )

@@ -1,0 +1,22 @@
+-- Stands before every script.
+--
+-- Lua does not roll back, so a script checks the type of every key before its first write and otherwise refuses
+-- whole.  A script that has written once may go on writing at `maxmemory`; those that must work on a full server
+-- therefore start with a write that frees memory (RPOP, LREM, ZREM, DEL).
+
+-- An error reply when `key` holds another type than `kind`, else nothing.
+local function wrong(key, kind)
+  local found = redis.call('TYPE', key).ok
+  if found ~= 'none' and found ~= kind then
+    return redis.error_reply('EXQTYPE ' .. kind .. ' ' .. found .. ' ' .. key)
+  end
+end
+
+-- An error reply when the lease at `key` is not `token`'s, else nothing.
+local function lost(key, token)
+  local bad = wrong(key, 'hash')
+  if bad then return bad end
+  if redis.call('HGET', key, 'token') ~= token then
+    return redis.error_reply('EXQLOST the lease is not ours')
+  end
+end
