@@ -27,6 +27,9 @@ logger = logging.getLogger("exq_anyio")
 RECHECK = 1.0
 """Seconds after which a dequeuer that had no room, or a paused queue, is asked again."""
 
+NEAR = 100
+"""Entries within which the end that a payload is looked for from makes no difference."""
+
 MOST = 1_000
 """Most jobs that one fetch takes, however many slots are free."""
 
@@ -107,8 +110,9 @@ class Line:
             self.freed.set()
 
     def near_head(self, number: int) -> bool:
-        """Whether the payload of job *number* is nearer to the head of the backup queue, where the newest are."""
-        return self.newest - number < number - next(iter(self.held), number)
+        """Whether the payload of job *number* is far from the tail and nearer to the head, where the newest are."""
+        older = number - next(iter(self.held), number)
+        return older > NEAR and self.newest - number < older
 
 
 Start = Callable[[Line, Job, int], None]

@@ -24,12 +24,13 @@ import attrs
 from anyio.abc import TaskGroup, TaskStatus
 
 from .. import _version
-from ..config import Config, QueueConfig, check_node_identifier
+from ..config import Config, QueueConfig
 from ..errors import RedisError, RedisUnavailable
 from ..exchange import Beat, Claim
 from ..job import Job
 from ..middleware import Middleware
 from ..outcome import Policy
+from ..setting import check_node_identifier
 from ..worker import Registry
 from . import heartbeat, identity, rescuer
 from .dequeuer import Dequeuer, Line, LocalLimit, Source, poll
