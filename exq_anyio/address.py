@@ -8,7 +8,7 @@ from urllib.parse import quote, unquote
 
 import attrs
 
-from exq_anyio.errors import ConfigError
+from .errors import ConfigError
 
 REDIS_PORT = 6379
 SENTINEL_PORT = 26379

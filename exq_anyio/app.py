@@ -17,9 +17,11 @@ from anyio.abc import TaskStatus
 
 from .address import Address, Embedded, Unix
 from .client import Client, Outbox
-from .config import Config, QueueConfig, check_queue_name, load_config
+from .config import Config, QueueConfig
 from .errors import WrongMode
+from .load import load_config
 from .middleware import Middleware, default_middleware
+from .setting import check_queue_name
 from .worker import Registry
 
 if TYPE_CHECKING:

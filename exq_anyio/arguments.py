@@ -19,7 +19,7 @@ import typing
 import uuid
 from collections import abc, deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import Any, TypeAlias, cast
 
 import attrs
 import cattrs
@@ -32,14 +32,8 @@ from cattrs.errors import (
 )
 from cattrs.strategies import configure_union_passthrough
 
-from exq_anyio.errors import ArgumentError
-
-if TYPE_CHECKING:
-    JSON: TypeAlias = str | int | float | bool | list["JSON"] | dict[str, "JSON"] | None
-    """What JSON can say."""
-else:
-    # The inner name cannot be resolved from another module's hints; there a JSON value is taken as it comes.
-    JSON = Any
+from .errors import ArgumentError
+from .job import JSON
 
 MAX_DEPTH = 98
 """Arrays and objects inside one another, in one argument: Ruby reads 100 levels (``max_nesting``), and the job itself

@@ -10,10 +10,11 @@ from typing import Protocol, TypeAlias, TypedDict, Unpack, cast
 
 import msgspec
 
-from .config import Config, check_queue_name
+from .config import Config
 from .errors import ArgumentError, Conflict, PayloadTooLarge, TooManyJobs
 from .exchange import Outgoing
 from .job import JSON, Record, encode, new_jid, stamp
+from .setting import check_queue_name
 from .spec import JobOptions, JobSpec, UniqueUntil, unstructure_args
 from .worker import FunctionWorker, Registry, to_spec
 
@@ -45,7 +46,7 @@ class Outbox(Protocol):
     """Where a client puts its jobs."""
 
     async def push(self, jobs: Sequence[Outgoing]) -> dict[int, str]:
-        """Enqueue *jobs* in one isolated step; for those whose unique lock is held, their place and the holder's jid."""
+        """Enqueue *jobs* in one isolated step; where a unique lock is held, its place in *jobs* and the holder's jid."""
 
 
 class Client:
@@ -99,7 +100,7 @@ class Client:
         return jid
 
     async def enqueue_all(self, specs: Iterable[JobSpec]) -> list[str | Conflict]:
-        """Enqueue all *specs*, at most 10,000, in one isolated step; for each its jid, or the conflict that kept it out.
+        """Enqueue all *specs*, at most 10,000, in one isolated step: for each its jid, or what kept it out.
 
         Raises what :meth:`enqueue` does, except Conflict, and then nothing was enqueued.
 

@@ -11,15 +11,19 @@ import base64
 import secrets
 import zlib
 from datetime import UTC, datetime
-from typing import Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 import attrs
 import msgspec
 
 from .errors import MalformedPayload
 
-JSON: TypeAlias = "None | bool | int | float | str | list[JSON] | dict[str, JSON]"
-"""What JSON can say, as Python holds it."""
+if TYPE_CHECKING:
+    JSON: TypeAlias = str | int | float | bool | list["JSON"] | dict[str, "JSON"] | None
+    """What JSON can say, as Python holds it."""
+else:
+    # The inner name cannot be resolved from another module's hints; there a JSON value is taken as it comes.
+    JSON = Any
 
 Record: TypeAlias = "dict[str, JSON]"
 """A job's JSON object."""
@@ -132,7 +136,7 @@ class Job:
 
     @property
     def retry(self) -> bool | int | None:
-        """``retry`` as written: true (the default number), false (none, not even dead), a number, or None when absent."""
+        """``retry`` as written: true (the default number), false (none, not even dead), a number; None: absent."""
         retry = self.record.get("retry")
         return retry if isinstance(retry, int) else None
 

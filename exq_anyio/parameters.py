@@ -11,8 +11,9 @@ from typing import Any
 import attrs
 from cattrs.errors import StructureHandlerNotFoundError
 
-from exq_anyio.arguments import JSON, Hook, first_fault, structure_hook
-from exq_anyio.errors import ArgumentError, WorkerError
+from .arguments import Hook, first_fault, structure_hook
+from .errors import ArgumentError, WorkerError
+from .job import JSON
 
 
 @attrs.frozen(kw_only=True, eq=False)

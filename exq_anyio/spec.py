@@ -9,8 +9,9 @@ from typing import Any, Final, Literal, TypeAlias, cast
 
 import attrs
 
-from exq_anyio.arguments import JSON, args_to_json, to_json
-from exq_anyio.errors import ArgumentError
+from .arguments import args_to_json, to_json
+from .errors import ArgumentError
+from .job import JSON
 
 Duration: TypeAlias = float | datetime.timedelta
 """Seconds, or a timedelta."""

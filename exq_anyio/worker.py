@@ -17,10 +17,10 @@ from typing import Any, ClassVar, Generic, ParamSpec, Protocol, TypeAlias, Typed
 
 import attrs
 
-from exq_anyio.arguments import JSON
-from exq_anyio.errors import ArgumentError, ConfigError, UnknownWorker, WorkerError
-from exq_anyio.parameters import Parameters
-from exq_anyio.spec import Duration, JobOptions, JobSpec, UniqueUntil, named
+from .errors import ArgumentError, ConfigError, UnknownWorker, WorkerError
+from .job import JSON
+from .parameters import Parameters
+from .spec import Duration, JobOptions, JobSpec, UniqueUntil, named
 
 P = ParamSpec("P")
 R = TypeVar("R", covariant=True)

@@ -23,8 +23,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typing_extensions import TypeAliasType
 
-from exq_anyio.arguments import JSON, MAX_DEPTH, args_to_json, is_json, to_json
+from exq_anyio.arguments import MAX_DEPTH, args_to_json, is_json, to_json
 from exq_anyio.errors import ArgumentError, WorkerError
+from exq_anyio.job import JSON
 from exq_anyio.parameters import Parameters
 
 T = TypeVar("T")

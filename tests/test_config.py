@@ -15,8 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exq_anyio.address import Address, Cluster, Embedded, Sentinel, Tcp, Unix, mask, parse_url, redact
-from exq_anyio.config import Config, QueueConfig, RedisOptions, check_node_identifier, check_queue_name, load_config
+from exq_anyio.config import Config, QueueConfig, RedisOptions
 from exq_anyio.errors import ConfigError, InvalidQueue
+from exq_anyio.load import load_config
+from exq_anyio.setting import check_node_identifier, check_queue_name
 
 SECRET = "hunter2"
 
@@ -69,6 +71,8 @@ def test_the_defaults_are_those_of_the_reference() -> None:
         "blocked_limit": 60.0,
         "node_identifier": None,
         "middleware": None,
+        "client_middleware": (),
+        "threads": 100,
         "queue_adapter": None,
         "serializer": None,
         "workers": None,
@@ -151,7 +155,7 @@ def test_a_config_is_hashable_and_survives_evolve() -> None:
         ("scheduler_poll_timeout", math.inf, "from 0.01 to 3,600 seconds"),
         ("max_retries", -1, "0 or more, not -1"),
         ("backoff", 15, "callable, not int"),
-        ("dead_max_jobs", 0, "1 or more, not 0"),
+        ("dead_max_jobs", -1, "0 or more, not -1"),
         ("dead_timeout_in_seconds", 0, "1 or more seconds"),
         ("mode", "enqeuer", "not 'enqeuer'"),
         ("mode", [], "at least one"),

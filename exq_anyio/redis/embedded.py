@@ -20,7 +20,7 @@ import anyio
 import anyio.to_thread
 import attrs
 
-from exq_anyio.errors import ConfigError, RedisUnavailable
+from ..errors import ConfigError, RedisUnavailable
 
 START_TIMEOUT = 10.0
 """Seconds from the start of the process to its first answer."""
