@@ -46,7 +46,7 @@ class Outbox(Protocol):
     """Where a client puts its jobs."""
 
     async def push(self, jobs: Sequence[Outgoing]) -> dict[int, str]:
-        """Enqueue *jobs* in one isolated step; where a unique lock is held, its place in *jobs* and the holder's jid."""
+        """Enqueue *jobs* in one isolated step; where a unique lock is held, the place in *jobs* and its jid."""
 
 
 class Client:

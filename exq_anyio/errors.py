@@ -150,7 +150,7 @@ class WrongType(RedisError):
 
 
 class LostClaim(ExqError):
-    """Another node has taken over this node's jobs: it was cut off or frozen for too long.  *node_id* is its identity."""
+    """Another node has taken over the jobs of node *node_id*, which was cut off or frozen for too long."""
 
     def __init__(self, node_id: str) -> None:
         super().__init__(f"node {node_id} has lost its claim: it was cut off or frozen for longer than its limit")

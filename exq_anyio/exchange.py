@@ -1,4 +1,7 @@
-"""What passes between a node and the place where jobs live: values only, known to both sides, which do not know each other."""
+"""What passes between a node and the place where jobs live.
+
+Values only, known to both sides, which do not know each other.
+"""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ def _current(asked: str) -> Run:
         raise LookupError(f"{asked}() is called outside of a job") from None
 
 
-class log_jobs:  # noqa: N801  # used like the functions that others write; a class costs a third of a generator
+class log_jobs:  # used like the functions that others write; a class costs a third of a generator
     """Log a line at level info for each job that succeeds; failures are logged where they are settled."""
 
     __slots__ = ("_job", "_started")

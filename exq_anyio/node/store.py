@@ -42,7 +42,7 @@ class Store(Protocol):
         """The queue is not waited for any more."""
 
     async def settle(self, claim: Claim, number: int, group: Sequence[Settlement], now: float) -> list[bool]:
-        """Write a group of outcomes; for each, whether its payload was there.  The same *number* again changes nothing."""
+        """Write a group of outcomes; for each, whether its payload was there.  A *number* is written once only."""
 
     async def rename(self, claim: Claim, queue: str, pairs: Sequence[tuple[bytes, bytes]]) -> None:
         """Replace payloads in the backup queue by others, in place."""

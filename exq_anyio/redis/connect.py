@@ -27,7 +27,7 @@ from ..errors import ExqError, LostClaim, RedisError, RedisFull, RedisUnavailabl
 Argument: TypeAlias = "bytes | str | int"
 """One word of a command.  Floats are written by the caller: coredis would round them to 15 digits."""
 
-Reply: TypeAlias = "None | bool | int | float | bytes | list[Reply] | dict[Reply, Reply] | set[Reply]"
+Reply: TypeAlias = "bool | int | float | bytes | list[Reply] | dict[Reply, Reply] | set[Reply] | None"
 """What Redis answers."""
 
 Dial: TypeAlias = Callable[[], Awaitable[BaseConnection]]

@@ -273,7 +273,8 @@ class RedisStore:
         keys = self._keys
         names = [
             keys.lease(node_id), keys.leases, keys.processes, keys.heartbeats,
-            keys.process(node_id), keys.work(node_id), keys.workers(node_id), keys.taken(node_id), keys.signals(node_id),
+            keys.process(node_id), keys.work(node_id), keys.workers(node_id),
+            keys.taken(node_id), keys.signals(node_id),
         ]  # fmt: skip
         return await self._script("leave", names, [token, node_id]) == 1
 
