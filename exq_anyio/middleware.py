@@ -18,7 +18,7 @@ import attrs
 
 from .job import Job
 
-logger = logging.getLogger("exq_anyio")
+logger: logging.Logger = logging.getLogger("exq_anyio")
 
 Middleware: TypeAlias = Callable[[Job], AbstractAsyncContextManager[object, "bool | None"]]
 """Wraps one job."""

@@ -18,14 +18,14 @@ from typing import Any, ClassVar, Generic, ParamSpec, Protocol, TypeAlias, Typed
 import attrs
 
 from .errors import ArgumentError, ConfigError, UnknownWorker, WorkerError
-from .job import JSON
+from .job import JSON, Job
 from .parameters import Parameters
 from .spec import Duration, JobOptions, JobSpec, UniqueUntil, named
 
 P = ParamSpec("P")
 R = TypeVar("R", covariant=True)
 
-Backoff: TypeAlias = Callable[[Any, BaseException], float | None]
+Backoff: TypeAlias = Callable[[Job, BaseException], float | None]
 """(job, error) → seconds before the next attempt, or None for what the configuration says."""
 
 
@@ -228,7 +228,7 @@ class Worker:
     """Make a job: takes what ``perform`` takes; raises ArgumentError when the call does not fit."""
 
     @staticmethod
-    def backoff(job: Any, error: BaseException) -> float | None:
+    def backoff(job: Job, error: BaseException) -> float | None:
         """Seconds to wait before the next attempt; None for what the configuration says."""
         return None
 

@@ -22,7 +22,7 @@ from ..outcome import Policy, Settlement, malformed, push_back
 from .settler import Settler
 from .store import Store
 
-logger = logging.getLogger("exq_anyio")
+logger: logging.Logger = logging.getLogger("exq_anyio")
 
 RECHECK = 1.0
 """Seconds after which a dequeuer that had no room, or a paused queue, is asked again."""

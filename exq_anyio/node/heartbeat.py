@@ -27,7 +27,7 @@ from ..exchange import Beat, Claim
 from .performer import Running
 from .store import Store
 
-logger = logging.getLogger("exq_anyio")
+logger: logging.Logger = logging.getLogger("exq_anyio")
 
 TICK = 1.0
 """Seconds between two signs of life of the event loop."""

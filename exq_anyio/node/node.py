@@ -39,7 +39,7 @@ from .scheduler import schedule
 from .settler import Settler
 from .store import Store
 
-logger = logging.getLogger("exq_anyio")
+logger: logging.Logger = logging.getLogger("exq_anyio")
 
 CLEANUP = 1.5
 """Seconds after the grace in which cancelled jobs are sent back."""
@@ -68,11 +68,11 @@ class Node:
         self.config = config
         self._around = around
         self._store = around.store
-        self.host = _host(config)
-        self.claim = Claim("", "")
+        self.host: str = _host(config)
+        self.claim: Claim = Claim("", "")
         self._policy = Policy(max_retries=config.max_retries, backoff=config.backoff, timestamps=config.timestamps)
-        self.settler = Settler(around.store, self.claim, around.clock, self._lost)
-        self.performer = Performer(
+        self.settler: Settler = Settler(around.store, self.claim, around.clock, self._lost)
+        self.performer: Performer = Performer(
             workers, stack, around.store, self.settler, self._policy, around.clock, around.chance, config.threads
         )
         self._lines: dict[str, Line] = {}
@@ -83,9 +83,9 @@ class Node:
         self._jobs: TaskGroup | None = None
         self._started = around.clock()
         self._live = 1
-        self.quiet = False
+        self.quiet: bool = False
         """True when the node takes no more jobs."""
-        self.left_running = False
+        self.left_running: bool = False
         """True when a job did not end in time, so that its thread or task is still there."""
 
     # -- life

@@ -29,7 +29,7 @@ from .dequeuer import Dequeuer, Line
 from .settler import Settler
 from .store import Store
 
-logger = logging.getLogger("exq_anyio")
+logger: logging.Logger = logging.getLogger("exq_anyio")
 
 Cut: TypeAlias = Literal["", "stop", "cancelled", "lost"]
 """What cancelled a run from outside: nothing, the node's stop, an operator, or another node that took the job."""

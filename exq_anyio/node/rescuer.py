@@ -13,7 +13,7 @@ from ..outcome import Policy, malformed
 from .identity import is_gone
 from .store import Store
 
-logger = logging.getLogger("exq_anyio")
+logger: logging.Logger = logging.getLogger("exq_anyio")
 
 PAGE = 500
 """Jobs that are put back at a time."""

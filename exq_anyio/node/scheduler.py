@@ -13,7 +13,7 @@ from ..job import Job, Timestamps, encode, stamp
 from ..outcome import Policy, malformed
 from .store import Store
 
-logger = logging.getLogger("exq_anyio")
+logger: logging.Logger = logging.getLogger("exq_anyio")
 
 PAGE = 500
 """Entries that are moved at a time: one isolated step holds up the server for a millisecond or two."""

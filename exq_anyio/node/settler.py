@@ -19,7 +19,7 @@ from ..exchange import Claim
 from ..outcome import Settlement
 from .store import Store
 
-logger = logging.getLogger("exq_anyio")
+logger: logging.Logger = logging.getLogger("exq_anyio")
 
 GROUP_LIMIT = 500
 """Most outcomes in one settle."""

@@ -139,11 +139,11 @@ class Connections:
         self._gate = anyio.Event()
         self._gate.set()
         self._trouble: RedisUnavailable | None = None
-        self.attempts = 0
+        self.attempts: int = 0
         """How often a connection was tried."""
-        self.outages = 0
+        self.outages: int = 0
         """How often the gate was closed."""
-        self.commands = self.link()
+        self.commands: Link = self.link()
         """The link for everything that does not block."""
 
     @property

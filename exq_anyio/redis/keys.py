@@ -13,22 +13,23 @@ class Keys:
     """The keys under one namespace; ``""`` means no prefix at all."""
 
     def __init__(self, namespace: str) -> None:
-        self.prefix = prefix = f"{namespace}:" if namespace else ""
-        self.queues = f"{prefix}queues"
+        prefix = f"{namespace}:" if namespace else ""
+        self.prefix: str = prefix
+        self.queues: str = f"{prefix}queues"
         """Set: the name of every queue that was pushed to."""
-        self.schedule = f"{prefix}schedule"
+        self.schedule: str = f"{prefix}schedule"
         """Sorted set: jobs by the time they are due."""
-        self.retry = f"{prefix}retry"
+        self.retry: str = f"{prefix}retry"
         """Sorted set: failed jobs by the time of their next run."""
-        self.dead = f"{prefix}dead"
+        self.dead: str = f"{prefix}dead"
         """Sorted set: jobs given up, by the time of their death."""
-        self.paused = f"{prefix}paused"
+        self.paused: str = f"{prefix}paused"
         """Set: the queues that nobody takes from."""
-        self.processes = f"{prefix}processes"
+        self.processes: str = f"{prefix}processes"
         """Set: the ids of nodes with a process entry."""
-        self.heartbeats = f"{prefix}heartbeats"
+        self.heartbeats: str = f"{prefix}heartbeats"
         """Sorted set: node ids by the server's time at their last beat."""
-        self.leases = f"{prefix}leases"
+        self.leases: str = f"{prefix}leases"
         """Set: the ids of nodes with a lease."""
 
     def queue(self, name: str) -> str:
