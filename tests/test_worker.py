@@ -20,6 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exq_anyio.errors import ArgumentError, ConfigError, ExqError, UnknownWorker, WorkerError
+from exq_anyio.job import Job
 from exq_anyio.spec import JobOptions, JobSpec, unstructure_args
 from exq_anyio.worker import FunctionWorker, Registry, Worker, marked_workers, to_spec, worker
 
@@ -117,7 +118,7 @@ def test_a_worker_has_the_options_that_it_is_declared_with() -> None:
         meta={"team": "00000000-0000-0000-0000-000000000001"},
     )
     assert monthly.bound.backoff is not None
-    assert monthly.bound.backoff(None, ValueError()) == 3.0
+    assert monthly.bound.backoff(Job.decode(b"{}", "mail"), ValueError()) == 3.0
 
 
 def test_a_class_has_the_options_of_its_attributes() -> None:
