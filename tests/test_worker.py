@@ -118,7 +118,7 @@ def test_a_worker_has_the_options_that_it_is_declared_with() -> None:
         meta={"team": "00000000-0000-0000-0000-000000000001"},
     )
     assert monthly.bound.backoff is not None
-    assert monthly.bound.backoff(Job.decode(b"{}", "mail"), ValueError()) == 3.0
+    assert monthly.bound.backoff(Job.decode(b'{"class": "Reports::Monthly", "args": []}', "mail"), ValueError()) == 3.0
 
 
 def test_a_class_has_the_options_of_its_attributes() -> None:
