@@ -13,7 +13,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from functools import partial
 
 import anyio
@@ -101,6 +101,7 @@ async def in_thread(
 ) -> None:
     """Run ``await loop(store)`` in a thread with an event loop and a store of its own, until cancelled."""
     stop: list[Callable[[], object]] = []
+    ended = threading.Event()
 
     async def main() -> None:
         import asyncio
@@ -108,6 +109,8 @@ async def in_thread(
         asyncio_loop = asyncio.get_running_loop()
         async with anyio.create_task_group() as tasks:
             stop.append(partial(asyncio_loop.call_soon_threadsafe, tasks.cancel_scope.cancel))
+            if ended.is_set():  # the node was stopped before this thread could be told so
+                return
             async with open_store() as store:
                 await loop(store)  # type: ignore[misc]
 
@@ -119,8 +122,10 @@ async def in_thread(
         try:
             await anyio.sleep_forever()
         finally:
-            for end in stop:
-                end()
+            ended.set()
+            with suppress(RuntimeError):  # its loop has ended by itself
+                for end in stop:
+                    end()
 
 
 def process_entry(

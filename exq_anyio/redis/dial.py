@@ -6,12 +6,14 @@ it serves; who that is, and who is primary, is asked again at each new connectio
 
 from __future__ import annotations
 
+import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, cast
 
 import anyio
+from anyio.abc import ByteStream, SocketAttribute, SocketStream
 from coredis.connection import BaseConnection, TCPConnection, UnixDomainSocketConnection
 from coredis.connection._tcp import TCPLocation
 from coredis.connection._uds import UnixDomainSocketLocation
@@ -63,8 +65,21 @@ def tls_context(address: Address) -> ssl.SSLContext | None:
     return context
 
 
+class _UnixConnection(UnixDomainSocketConnection):
+    async def _connect(self) -> ByteStream:
+        stream = await super()._connect()
+        raw: object = stream.extra(SocketAttribute.raw_socket)
+        if not isinstance(raw, socket.socket):
+            return stream  # Trio's own
+        # On asyncio, AnyIO's stream for Unix sockets has asyncio log an InvalidStateError whenever a read is cancelled
+        # just as data comes; that for TCP does not, and takes any socket.
+        copy = raw.dup()
+        await stream.aclose()
+        return await SocketStream.from_socket(copy)
+
+
 async def _unix(path: str, options: dict[str, Any]) -> BaseConnection:
-    return UnixDomainSocketConnection(UnixDomainSocketLocation(path), **options)
+    return _UnixConnection(UnixDomainSocketLocation(path), **options)
 
 
 async def _tcp(place: tuple[str, int], options: dict[str, Any]) -> BaseConnection:
