@@ -96,7 +96,7 @@ class Job:
         """
         try:
             record = _decode(payload)
-        except (msgspec.DecodeError, RecursionError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise MalformedPayload(f"not JSON that can be read ({type(error).__name__})") from None
         if type(record) is not dict:
             raise MalformedPayload("JSON, but not an object", is_json=True)
@@ -255,6 +255,6 @@ def unpack_backtrace(packed: str) -> list[str] | None:
     try:
         text = zlib.decompressobj().decompress(base64.b64decode(packed), 1 << 20)
         lines = _decode(text)
-    except (ValueError, zlib.error, msgspec.DecodeError):
+    except (ValueError, RecursionError, zlib.error, msgspec.DecodeError):
         return None
     return [line for line in lines if isinstance(line, str)] if isinstance(lines, list) else None

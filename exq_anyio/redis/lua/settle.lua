@@ -73,7 +73,7 @@ redis.call('HSET', KEYS[1], 'number', ARGV[2], 'answer', answer)
 if died then
   local old = redis.call('ZRANGEBYSCORE', KEYS[4], '-inf', '(' .. ARGV[4], 'LIMIT', 0, TRIMMED)
   if #old > 0 then redis.call('ZREM', KEYS[4], unpack(old)) end
-  local over = math.min(redis.call('ZCARD', KEYS[4]) - tonumber(ARGV[3]), TRIMMED)
+  local over = math.min(redis.call('ZCARD', KEYS[4]) - tonumber(ARGV[3]), TRIMMED - #old)
   if over > 0 then redis.call('ZREMRANGEBYRANK', KEYS[4], 0, over - 1) end
 end
 

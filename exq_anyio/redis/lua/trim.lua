@@ -7,6 +7,6 @@ if bad then return bad end
 local most = tonumber(ARGV[3])
 local old = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', '(' .. ARGV[2], 'LIMIT', 0, most)
 if #old > 0 then redis.call('ZREM', KEYS[1], unpack(old)) end
-local over = math.min(redis.call('ZCARD', KEYS[1]) - tonumber(ARGV[1]), most)
+local over = math.min(redis.call('ZCARD', KEYS[1]) - tonumber(ARGV[1]), most - #old)
 if over > 0 then redis.call('ZREMRANGEBYRANK', KEYS[1], 0, over - 1) end
 return #old + math.max(over, 0)
