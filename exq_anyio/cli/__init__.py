@@ -1,1 +1,1 @@
-"""The command ``exq``."""
+"""The command line, ``exq``."""

@@ -1,0 +1,57 @@
+"""Logging of the command line: one readable line for each record, on stderr.
+
+Only ``exq`` sets logging up; the library itself never does.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import traceback
+
+LEVELS = ("debug", "info", "warning", "error")
+
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+def configure(level: str) -> None:
+    """Write what is logged from *level* on to stderr; tracebacks as well at level ``"debug"``."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(OneLine(tracebacks=level == "debug"))
+    logging.basicConfig(level=level.upper(), handlers=[handler])
+    # Where it logs an error, it also raises it, and we say it once, with the address and the remedy.
+    logging.getLogger("coredis").setLevel(logging.CRITICAL)
+
+
+class OneLine(logging.Formatter):
+    """Time, level, logger and message on one line, with the error and where it was raised."""
+
+    default_msec_format = "%s.%03d"
+
+    def __init__(self, *, tracebacks: bool) -> None:
+        super().__init__()
+        self._tracebacks = tracebacks
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line; at level debug the traceback follows it."""
+        line = f"{self.formatTime(record)} {record.levelname:<7} {record.name}: {one_line(record.getMessage())}"
+        error = record.exc_info[1] if record.exc_info else None
+        if error is None:
+            return line
+        line += f" error={one_line(repr(error))}{origin(error)}"
+        return f"{line}\n{''.join(traceback.format_exception(error)).rstrip()}" if self._tracebacks else line
+
+
+def one_line(text: str) -> str:
+    """*text* on one line, and without what a terminal would obey."""
+    lines = (line.strip() for line in text.splitlines())
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), " | ".join(filter(None, lines)))
+
+
+def origin(error: BaseException | None) -> str:
+    """Where *error* was raised, as `` (file.py:3)``; empty where only the system or a library could say."""
+    frames = traceback.extract_tb(error.__traceback__) if error is not None else []
+    for frame in reversed(frames):
+        if "site-packages" not in frame.filename and not frame.filename.startswith("<frozen"):
+            return f" ({frame.filename}:{frame.lineno})"
+    return ""
