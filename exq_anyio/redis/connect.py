@@ -18,6 +18,7 @@ from contextlib import asynccontextmanager
 from typing import Protocol, TypeAlias, cast
 
 import anyio
+import anyio.lowlevel
 import coredis.exceptions as refused
 from anyio.abc import TaskGroup
 from coredis.connection import BaseConnection
@@ -35,6 +36,9 @@ Dial: TypeAlias = Callable[[], Awaitable[BaseConnection]]
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
 """Seconds between two attempts of the prober: the first, and the most."""
+
+CALM = 10.0
+"""Seconds without trouble after which the pauses begin small again."""
 
 _AWAY = (
     "READONLY",
@@ -139,6 +143,9 @@ class Connections:
         self._gate = anyio.Event()
         self._gate.set()
         self._trouble: RedisUnavailable | None = None
+        self._pause = FIRST_PAUSE
+        self._opened_at: float = -CALM
+        self._closed: bool = False
         self.attempts: int = 0
         """How often a connection was tried."""
         self.outages: int = 0
@@ -178,21 +185,32 @@ class Connections:
         Raises:
             RedisUnavailable: it stayed closed; nothing was sent.
         """
+        if self._closed:
+            raise ExqError("this instance is closed: use it inside the block that opened it")
         if self._trouble is not None:
             with anyio.move_on_after(self._where.connect_timeout):
                 await self.available()
         if (trouble := self._trouble) is not None:
             raise RedisUnavailable(trouble.address, trouble.problem)
 
+    def close(self) -> None:
+        """Let nothing more be sent."""
+        self._closed = True
+
     async def connect(self) -> BaseConnection:
         """A new connection, connected and greeted."""
         self.attempts += 1
         try:
             connection = await self._dial()
-            # The deadline covers the greeting too: a server that accepts and then says nothing is not up.
-            with anyio.fail_after(self._where.connect_timeout):
-                await self._tasks.start(connection.run)
+            try:
+                # The deadline covers the greeting too: a server that accepts and then says nothing is not up.
+                with anyio.fail_after(self._where.connect_timeout):
+                    await self._tasks.start(connection.run)
+            except BaseException:
+                _close_buffers(connection)
+                raise
         except Exception as error:
+            await anyio.lowlevel.checkpoint_if_cancelled()  # coredis makes an error of a cancellation
             raise self.failed(error, maybe_done=False) from error
         return connection
 
@@ -208,21 +226,27 @@ class Connections:
             link.drop()
         if self._trouble is None:
             self.outages += 1
+            if anyio.current_time() - self._opened_at > CALM:
+                self._pause = FIRST_PAUSE
             self._gate = anyio.Event()
             self._tasks.start_soon(self._probe)
         self._trouble = trouble
 
     async def _probe(self) -> None:
-        """Try until Redis takes writes, then open the gate."""
-        pause = FIRST_PAUSE
+        """Try until Redis takes writes, then open the gate.
+
+        The pause goes on growing when the trouble comes back at once: a full disk refuses writes, not connections.
+        """
         while True:
-            await anyio.sleep(pause * random.uniform(0.5, 1.0))
+            await anyio.sleep(self._pause * random.uniform(0.5, 1.0))
+            self._pause = min(self._pause * 2, LONGEST_PAUSE)
             try:
                 await self.check()
                 break
             except RedisError:
-                pause = min(pause * 2, LONGEST_PAUSE)
+                continue
         self._trouble = None
+        self._opened_at = anyio.current_time()
         self._gate.set()
 
     async def check(self) -> None:
@@ -247,10 +271,19 @@ class Connections:
 async def open_connections(where: Where, dial: Dial) -> AsyncIterator[Connections]:
     """Connections to *where*, closed at the end.  Nothing is connected yet; :meth:`Connections.check` does it."""
     async with anyio.create_task_group() as tasks:
+        connections = Connections(tasks, where, dial)
         try:
-            yield Connections(tasks, where, dial)
+            yield connections
         finally:
+            connections.close()
             tasks.cancel_scope.cancel()
+
+
+def _close_buffers(connection: BaseConnection) -> None:
+    """Close what coredis leaves open of a connection that never came up: Python warns of it."""
+    for buffer in ("write", "push_message", "streamed_message"):
+        for end in ("in", "out"):
+            getattr(connection, f"_{buffer}_buffer_{end}").close()
 
 
 def translate(error: Exception, address: str, *, maybe_done: bool) -> ExqError:
