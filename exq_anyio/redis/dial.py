@@ -74,8 +74,12 @@ class _UnixConnection(UnixDomainSocketConnection):
         # On asyncio, AnyIO's stream for Unix sockets has asyncio log an InvalidStateError whenever a read is cancelled
         # just as data comes; that for TCP does not, and takes any socket.
         copy = raw.dup()
-        await stream.aclose()
-        return await SocketStream.from_socket(copy)
+        try:
+            await stream.aclose()
+            return await SocketStream.from_socket(copy)
+        except BaseException:  # a cancellation, for one
+            copy.close()
+            raise
 
 
 async def _unix(path: str, options: dict[str, Any]) -> BaseConnection:
