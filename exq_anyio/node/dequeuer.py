@@ -194,16 +194,23 @@ async def _receive(line: Line, source: Source, payloads: list[bytes]) -> None:
             continue
         if not job.jid:
             nameless.append(job)
-        elif line.ending:
-            garbage.append(push_back(job))
         else:
-            source.start(line, job, line.take(job))
+            garbage += _begin(line, source, job)
     if nameless:
-        await _name(line, source, nameless)
+        for job in await _name(line, source, nameless):
+            garbage += _begin(line, source, job)
     await source.settler.settle(garbage)
 
 
-async def _name(line: Line, source: Source, jobs: list[Job]) -> None:
+def _begin(line: Line, source: Source, job: Job) -> list[Settlement]:
+    """Start *job*; what sends it back instead when the line has begun to end meanwhile."""
+    if line.ending:
+        return [push_back(job)]
+    source.start(line, job, line.take(job))
+    return []
+
+
+async def _name(line: Line, source: Source, jobs: list[Job]) -> list[Job]:
     """Give a jid to jobs that have none (Resque's), in the backup queue before they run."""
     named: list[Job] = []
     for job in jobs:
@@ -211,8 +218,7 @@ async def _name(line: Line, source: Source, jobs: list[Job]) -> None:
         named.append(Job(record, encode(record), line.queue))
     pairs = [(old.payload, new.payload) for old, new in zip(jobs, named, strict=True)]
     await source.store.rename(source.claim, line.queue, pairs)
-    for job in named:
-        source.start(line, job, line.take(job))
+    return named
 
 
 def _read(payload: bytes, queue: str, max_bytes: int) -> Job:
