@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import anyio
 import attrs
-from anyio.abc import TaskStatus
+from anyio.abc import TaskGroup
 
 from .address import Address, Embedded, Unix
 from .client import Client, Outbox
@@ -54,7 +54,7 @@ class Exq(Client):
             InvalidQueue, ConfigError: the name or the concurrency cannot be.
             WrongMode: this instance works on no queues.
         """
-        await self._working("subscribe").subscribe(QueueConfig(queue, concurrency, dequeuer))
+        await self._working("subscribe").subscribe(QueueConfig(check_queue_name(queue), concurrency, dequeuer))
 
     async def unsubscribe(self, queue: str) -> None:
         """Take no more jobs from *queue*; those that run go on.  Raises WrongMode."""
@@ -86,20 +86,25 @@ async def open(  # noqa: A001  # exq.open is the name that users know
         RedisError: it refused us.
     """
     settings = load_config(config, **cast("dict[str, Any]", overrides))
-    ending = anyio.Event()
+    opened, ending = anyio.Event(), anyio.Event()
+    instances: list[Exq] = []
     leaving: BaseException | None = None
     failure: BaseException | None = None
+    broken = False
     try:
         async with anyio.create_task_group() as root:
-            instance: Exq = await root.start(_live, settings, ending)
+            root.start_soon(_live, settings, instances.append, opened, ending)
             try:
-                yield instance
+                # Not root.start(): who is cancelled meanwhile must tell a node that is already shielded to end.
+                await opened.wait()
+                yield instances[0]
             except BaseException as error:
                 leaving = error  # and not raised here, where the task group would wrap it
+                broken = root.cancel_scope.cancel_called  # the body failed because we did
             ending.set()
     except BaseException as error:
         failure = _first_failure(error)
-    if leaving is not None and not _is_cancellation(leaving):
+    if leaving is not None and not broken and not _is_cancellation(leaving):
         raise leaving
     if failure is not None:
         raise failure
@@ -109,36 +114,60 @@ async def open(  # noqa: A001  # exq.open is the name that users know
 
 async def serve(
     config: Config | Mapping[str, object] | str | os.PathLike[str] | None = None, /, **overrides: object
-) -> None:
+) -> bool:
     """Work on queues until SIGTERM or SIGINT: a worker process, as in ``anyio.run(exq.serve)``.
 
     The first of these signals stops gracefully, a second one cuts the grace short; SIGTSTP makes the node quiet.  Takes
     and raises what :func:`open` does.
+
+    Returns whether all jobs have ended: false when one is still at work in a thread, which only the end of the process
+    ends (``os._exit``, since Python itself waits for threads).
     """
-    async with anyio.create_task_group() as tasks:
-        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGTSTP) as signals:
-            stopping = anyio.Event()
-            nodes: list[Node] = []
-            tasks.start_soon(_obey, signals, nodes, stopping, tasks.cancel_scope)
-            async with open(config, **overrides) as instance:
-                nodes.append(instance._working("serve"))
-                tasks.start_soon(_set_after, nodes[0].stopped, stopping)
-                await stopping.wait()
-            tasks.cancel_scope.cancel()
+    served = _Served()
+    failure: BaseException | None = None
+    try:
+        async with anyio.create_task_group() as tasks:
+            with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGTSTP) as signals:
+                tasks.start_soon(_obey, signals, served, tasks)
+                async with open(config, **overrides) as instance:
+                    node = served.node = instance._working("serve")
+                    if served.quiet:
+                        tasks.start_soon(node.hush)
+                    tasks.start_soon(_set_after, node.stopped, served.stopping)
+                    await served.stopping.wait()
+                tasks.cancel_scope.cancel()
+    except BaseException as error:
+        failure = _first_failure(error)
+    if failure is not None:
+        raise failure
+    return served.node is None or not served.node.left_running
 
 
-async def _obey(
-    signals: AsyncIterator[signal.Signals], nodes: list[Node], stopping: anyio.Event, starting: anyio.CancelScope
-) -> None:
+@attrs.define(eq=False)
+class _Served:
+    """What a serving process has been told."""
+
+    node: Node | None = None
+    """The node, as soon as it is up."""
+    quiet: bool = False
+    """True after SIGTSTP."""
+    stopping: anyio.Event = attrs.field(factory=anyio.Event)
+    """Set after SIGTERM or SIGINT."""
+
+
+async def _obey(signals: AsyncIterator[signal.Signals], served: _Served, tasks: TaskGroup) -> None:
     async for received in signals:
-        if not nodes:
-            starting.cancel()
-        elif received == signal.SIGTSTP:
-            await nodes[0].hush()
-        elif not stopping.is_set():
-            stopping.set()
+        if received == signal.SIGTSTP:
+            served.quiet = True
+            if served.node is not None:
+                # A task of its own: it waits for the pollers, which may be waiting for Redis, and SIGTERM must not.
+                tasks.start_soon(served.node.hush)
+        elif served.node is None:
+            tasks.cancel_scope.cancel()
+        elif not served.stopping.is_set():
+            served.stopping.set()
         else:
-            nodes[0].stop(grace=0)
+            served.node.stop(grace=0)
 
 
 async def _set_after(wait: Callable[[], Awaitable[None]], event: anyio.Event) -> None:
@@ -146,7 +175,7 @@ async def _set_after(wait: Callable[[], Awaitable[None]], event: anyio.Event) ->
     event.set()
 
 
-async def _live(settings: Config, ending: anyio.Event, *, task_status: TaskStatus[Exq]) -> None:
+async def _live(settings: Config, offer: Callable[[Exq], object], opened: anyio.Event, ending: anyio.Event) -> None:
     """One instance from its first connection to its last, as one task that its opener's cancellation does not cut."""
     from .redis.connect import open_connections
     from .redis.dial import dialer
@@ -164,14 +193,16 @@ async def _live(settings: Config, ending: anyio.Event, *, task_status: TaskStatu
             outbox = RedisOutbox(connections, keys)
             if "default" not in settings.mode:
                 scope.shield = True  # ends by itself, as soon as the block does
-                task_status.started(Exq(settings, workers, outbox, None))
+                offer(Exq(settings, workers, outbox, None))
+                opened.set()
                 await ending.wait()
                 return
             node = _node(settings, workers, connections, keys, connect)
+            scope.shield = True  # the node bounds its own end, and needs its connections for it
             async with anyio.create_task_group() as tasks:
                 await tasks.start(node.run)
-                scope.shield = True  # the node bounds its own end
-                task_status.started(Exq(settings, workers, outbox, node))
+                offer(Exq(settings, workers, outbox, node))
+                opened.set()
                 await ending.wait()
                 node.stop()
 

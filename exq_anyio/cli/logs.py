@@ -6,10 +6,14 @@ Only ``exq`` sets logging up; the library itself never does.
 from __future__ import annotations
 
 import logging
+import os
 import re
 import traceback
 
 LEVELS = ("debug", "info", "warning", "error")
+
+_NOT_THE_USERS = ("<", os.path.dirname(os.path.dirname(__file__)), os.path.dirname(os.__file__))
+"""How the names of files begin that are parts of Python or of this package."""
 
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
@@ -49,9 +53,9 @@ def one_line(text: str) -> str:
 
 
 def origin(error: BaseException | None) -> str:
-    """Where *error* was raised, as `` (file.py:3)``; empty where only the system or a library could say."""
+    """Where in the user's own code *error* was raised, as `` (file.py:3)``; empty when it was not."""
     frames = traceback.extract_tb(error.__traceback__) if error is not None else []
     for frame in reversed(frames):
-        if "site-packages" not in frame.filename and not frame.filename.startswith("<frozen"):
+        if not frame.filename.startswith(_NOT_THE_USERS) and "site-packages" not in frame.filename:
             return f" ({frame.filename}:{frame.lineno})"
     return ""

@@ -10,7 +10,7 @@ import sys
 import click
 
 from .. import __version__
-from ..errors import ExqError
+from ..errors import ConfigError, ExqError
 from .demo import demo
 from .enqueue import enqueue
 from .run import run
@@ -57,5 +57,7 @@ def _first(group: BaseExceptionGroup[BaseException]) -> ExqError | None:
 def _fail(error: ExqError) -> None:
     from .logs import one_line, origin
 
-    click.echo(f"exq: {one_line(str(error))}{origin(error.__cause__)}", err=True)
+    # A ConfigError has a cause when a module of the user's cannot be imported.
+    where = origin(error.__cause__) if isinstance(error, ConfigError) else ""
+    click.echo(f"exq: {one_line(str(error))}{where}", err=True)
     sys.exit(1)

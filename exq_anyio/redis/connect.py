@@ -204,8 +204,13 @@ class Connections:
             connection = await self._dial()
             try:
                 # The deadline covers the greeting too: a server that accepts and then says nothing is not up.
-                with anyio.fail_after(self._where.connect_timeout):
-                    await self._tasks.start(connection.run)
+                with anyio.fail_after(self._where.connect_timeout) as deadline:
+                    try:
+                        await self._tasks.start(connection.run)
+                    except refused.ConnectionError as error:
+                        if deadline.cancel_called:  # coredis makes an error of a cancellation
+                            raise TimeoutError from error
+                        raise
             except BaseException:
                 _close_buffers(connection)
                 raise
@@ -224,6 +229,8 @@ class Connections:
     def _close_gate(self, trouble: RedisUnavailable) -> None:
         for link in self._links:
             link.drop()
+        if self._closed:
+            return  # a prober that starts in a cancelled task group would spin
         if self._trouble is None:
             self.outages += 1
             if anyio.current_time() - self._opened_at > CALM:
@@ -293,15 +300,20 @@ def translate(error: Exception, address: str, *, maybe_done: bool) -> ExqError:
         case ExqError():
             return error
         case TimeoutError():
-            return RedisUnavailable(address, "no answer in time; is it overloaded or cut off?", maybe_done=maybe_done)
+            problem = "no answer in time; is it a Redis there, and is it overloaded or cut off?"
+            return RedisUnavailable(address, problem, maybe_done=maybe_done)
+        case refused.InvalidResponse() | refused.ProtocolError():
+            problem = f"what answers there is no Redis ({_first_words(text)}); check the address"
+            return RedisUnavailable(address, problem, maybe_done=maybe_done)
         case refused.BusyLoadingError():
             return RedisUnavailable(address, "it is still loading its data")
         case refused.ReadOnlyError():
             return RedisUnavailable(address, "it is a read-only replica; connect to the primary")
         case refused.AuthenticationError():
-            return RedisError(
-                address, f"it refuses the user or password ({_first_words(text)}); check username and password"
-            )
+            # What it says for a wrong password is long; without one, it explains HELLO.
+            wanted = "HELLO must be" in text or "NOAUTH" in text
+            problem = "it wants a password" if wanted else "it refuses the user or password"
+            return RedisError(address, f"{problem}; check username and password")
         case refused.AuthorizationError():
             return RedisError(address, f"the user may not do this ({_first_words(text)}); see the documented ACL rules")
         case refused.ConnectionError() | OSError():
