@@ -86,25 +86,23 @@ async def open(  # noqa: A001  # exq.open is the name that users know
         RedisError: it refused us.
     """
     settings = load_config(config, **cast("dict[str, Any]", overrides))
-    opened, ending = anyio.Event(), anyio.Event()
+    opened, ending, broken = anyio.Event(), anyio.Event(), anyio.Event()
     instances: list[Exq] = []
     leaving: BaseException | None = None
     failure: BaseException | None = None
-    broken = False
     try:
         async with anyio.create_task_group() as root:
-            root.start_soon(_live, settings, instances.append, opened, ending)
+            root.start_soon(_live, settings, instances.append, opened, ending, broken)
             try:
                 # Not root.start(): who is cancelled meanwhile must tell a node that is already shielded to end.
                 await opened.wait()
                 yield instances[0]
             except BaseException as error:
                 leaving = error  # and not raised here, where the task group would wrap it
-                broken = root.cancel_scope.cancel_called  # the body failed because we did
             ending.set()
     except BaseException as error:
         failure = _first_failure(error)
-    if leaving is not None and not broken and not _is_cancellation(leaving):
+    if leaving is not None and not broken.is_set() and not _is_cancellation(leaving):
         raise leaving
     if failure is not None:
         raise failure
@@ -175,8 +173,17 @@ async def _set_after(wait: Callable[[], Awaitable[None]], event: anyio.Event) ->
     event.set()
 
 
-async def _live(settings: Config, offer: Callable[[Exq], object], opened: anyio.Event, ending: anyio.Event) -> None:
-    """One instance from its first connection to its last, as one task that its opener's cancellation does not cut."""
+async def _live(
+    settings: Config,
+    offer: Callable[[Exq], object],
+    opened: anyio.Event,
+    ending: anyio.Event,
+    broken: anyio.Event,
+) -> None:
+    """One instance from its first connection to its last, as one task that its opener's cancellation does not cut.
+
+    *broken* is set when the instance ends before it is told to: what the body meets from then on is our failure.
+    """
     from .redis.connect import open_connections
     from .redis.dial import dialer
     from .redis.keys import Keys
@@ -203,7 +210,11 @@ async def _live(settings: Config, offer: Callable[[Exq], object], opened: anyio.
                 await tasks.start(node.run)
                 offer(Exq(settings, workers, outbox, node))
                 opened.set()
-                await ending.wait()
+                try:
+                    await ending.wait()
+                except BaseException:
+                    broken.set()
+                    raise
                 node.stop()
 
 
