@@ -6,7 +6,10 @@ import anyio
 import pytest
 
 import exq_anyio as exq
+from exq_anyio.address import Address, Unix
 from exq_anyio.node import heartbeat
+from exq_anyio.redis.connect import open_connections
+from exq_anyio.redis.dial import dialer
 from exq_anyio.redis.embedded import EmbeddedServer
 
 
@@ -42,3 +45,20 @@ async def test_an_error_of_the_body_leaves_as_itself(valkey: EmbeddedServer, nam
         async with exq.open(url=valkey.url, namespace=namespace, workers=[]):
             raise error
     assert left.value is error
+
+
+async def test_a_request_cut_off_by_the_end_starts_no_search_for_redis(valkey: EmbeddedServer, namespace: str) -> None:
+    address = Address(place=Unix(valkey.socket))
+    async with anyio.create_task_group() as outer, open_connections(address, dialer(address, namespace)) as connections:
+
+        async def wait_for_a_job() -> None:
+            with pytest.raises(exq.RedisUnavailable):
+                await connections.commands.request(b"BLPOP", f"{namespace}:none", "30", timeout=60)
+
+        await connections.check()
+        outer.start_soon(wait_for_a_job)
+        with anyio.fail_after(5):
+            other = connections.link()
+            while "cmd=blpop" not in str(await other.request(b"CLIENT LIST")):
+                await anyio.sleep(0.001)
+    assert connections.outages == 0
