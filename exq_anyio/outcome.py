@@ -251,7 +251,7 @@ def _with_error(job: Job, name: str, message: str, error: BaseException | None, 
 def _message(error: BaseException) -> str:
     try:
         text = str(error)
-    except Exception as broken:  # a user's __str__ may fail, and that must not lose the job
+    except BaseException as broken:  # a user's __str__ may fail in any way, and that must not stop the node
         text = f"(its message cannot be shown: {type(broken).__name__})"
     if isinstance(error, JobTimeout) or text:
         return text.encode("utf-8", "replace").decode()

@@ -139,7 +139,6 @@ def process_entry(
     queues: Mapping[str, float],
     busy: int,
     quiet: bool,
-    node_limit: float,
     round_trip: float,
 ) -> dict[str, str]:
     """The fields of a process entry, as Sidekiq 6, 7 and 8 and Exq read them; *queues* are names and limits.
@@ -164,7 +163,6 @@ def process_entry(
         "identity": node_id,
         "version": version,
         "embedded": False,
-        "node_limit": node_limit,
     }
     return {
         "info": msgspec.json.encode(info).decode(),

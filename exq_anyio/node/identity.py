@@ -22,10 +22,15 @@ def new_token() -> str:
     return secrets.token_hex(12)
 
 
-def owner() -> dict[str, str]:
-    """The fields of a lease that identify this process: ``boot``, ``space``, ``pid`` and ``started``."""
+def owner(limit: float) -> dict[str, str]:
+    """The fields of a lease that identify this process, ``boot``, ``space``, ``pid`` and ``started``, and *limit*.
+
+    *limit* is the seconds of silence after which others may take the node for dead.
+    """
     pid = os.getpid()
-    return {"boot": _boot(), "space": _pid_space(), "pid": str(pid), "started": _started(pid) or ""}
+    return {
+        "boot": _boot(), "space": _pid_space(), "pid": str(pid), "started": _started(pid) or "", "limit": repr(limit)
+    }  # fmt: skip
 
 
 def is_gone(lease: Mapping[str, str]) -> bool:

@@ -85,8 +85,11 @@ class Node:
         self._live = 1
         self.quiet: bool = False
         """True when the node takes no more jobs."""
-        self.left_running: bool = False
-        """True when a job did not end in time, so that its thread or task is still there."""
+
+    @property
+    def left_running(self) -> bool:
+        """Whether, after the end, a thread is still at work on a job: the process has to be left without it."""
+        return bool(self.performer.in_threads)
 
     # -- life
 
@@ -108,6 +111,8 @@ class Node:
                     task_status.started()
                     await self._stopping.wait()
                     await self._wind_down(jobs)
+                with anyio.move_on_after(CLEANUP):
+                    await self._drained()  # the outcomes of those that ended late, under a shield of their own
                 services.cancel_scope.cancel()
             await self._leave()
 
@@ -115,6 +120,8 @@ class Node:
         """Take no more jobs, give those that run *grace* seconds (by default ``shutdown_timeout``), then end."""
         if grace is not None:
             self._grace_scope.deadline = min(self._grace_scope.deadline, anyio.current_time() + grace)
+        if not self._stopping.is_set():
+            logger.info("node is stopping: node=%s jobs=%d", self.claim.node_id, len(self.performer.running))
         self._stopping.set()
 
     async def stopped(self) -> None:
@@ -123,6 +130,8 @@ class Node:
 
     async def hush(self) -> None:
         """Take no more jobs, and go on with those that run."""
+        if not self.quiet:
+            logger.info("node is quiet, it takes no more jobs: node=%s", self.claim.node_id)
         self.quiet = True
         await self.unsubscribe_all()
 
@@ -160,15 +169,15 @@ class Node:
             await rescuer.rescue(self._store, node, self._policy, self.config.max_rescues, by_process=True)
         for number in count(1):
             wanted = Claim(f"{self.host}#{number}", identity.new_token())
-            if await self._store.claim(wanted, identity.owner()):
+            if await self._store.claim(wanted, identity.owner(self.config.node_limit)):
                 self.claim.node_id, self.claim.settles, self.claim.token = wanted.node_id, 0, wanted.token
                 logger.info("node is up: node=%s namespace=%s", wanted.node_id, self.config.namespace)
                 return
 
     def _lost(self, token: str) -> None:
         """Another node has our jobs: stop our copies of them, and begin anew with a new claim."""
-        if token != self.claim.token or self._services is None:
-            return
+        if not token or token != self.claim.token or self._services is None:
+            return  # known already: without a token we are about to claim anew
         logger.error(
             "claim lost, running jobs are stopped: node=%s jobs=%d", self.claim.node_id, len(self.performer.running)
         )
@@ -209,7 +218,6 @@ class Node:
             queues=self.subscriptions(),
             busy=len(running),
             quiet=self.quiet,
-            node_limit=config.node_limit,
             round_trip=self._pulse.round_trip,
         )
         return Beat(entry, heartbeat.work_entries(running, self.host))
@@ -276,12 +284,13 @@ class Node:
         """Take no more jobs from *queue*; those that run go on."""
         line = self._lines.get(queue)
         if line is not None and not line.idle.is_set():
+            dequeuer = line.dequeuer  # a subscription that waits for the line to end brings another
             line.ending = True
             line.freed.set()
             await self._store.unblock(queue)
             await line.idle.wait()
             self._store.no_more_waits(queue)
-            await line.dequeuer.stop()
+            await dequeuer.stop()
 
     async def unsubscribe_all(self) -> None:
         """Take no more jobs from any queue."""
@@ -290,8 +299,10 @@ class Node:
                 tasks.start_soon(self.unsubscribe, queue)
 
     def _begin(self, queue: QueueConfig) -> None:
-        """Start, or change, the line of *queue*."""
+        """Start, or change, the line of *queue*; a node that stops takes from no more queues."""
         assert self._jobs is not None
+        if self._stopping.is_set():
+            return
         concurrency = self.config.concurrency if queue.concurrency is None else queue.concurrency
         dequeuer: Dequeuer = queue.dequeuer or LocalLimit(concurrency)  # type: ignore[assignment]  # the user's own, duck-typed
         line = self._lines.get(queue.name)
@@ -336,7 +347,6 @@ class Node:
             await self.unsubscribe_all()
             await self._drained()
         for run in self.performer.running.values():
-            self.left_running = True
             logger.error("job does not end, it stays for recovery: jid=%s worker=%s", run.job.jid, run.job.worker)
         jobs.cancel_scope.cancel()
 

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
 from contextvars import Context, copy_context
 from functools import partial
+from threading import Lock
 from typing import Literal, TypeAlias, cast
 
 import anyio
@@ -51,14 +52,18 @@ class Running(Run):
     """Cancels the run; None before it begins and when it has ended."""
     cut: Cut = ""
     """Why it was cancelled."""
-    in_thread: bool = False
-    """True while a thread is at work on it, which nothing can end."""
+    turn: Lock = attrs.field(factory=Lock)
+    """Taken by the thread that begins with it, or by who cancels it before that; never given back."""
 
     def cancel(self, cut: Cut) -> None:
-        """End the run early, for the reason *cut*; the first reason stays."""
+        """End the run early, for the reason *cut*; the first reason stays.
+
+        A stop leaves a thread alone that has begun: it may still end in time, and what it did is then not done again.
+        """
         if not self.cut:
             self.cut = cut
-        if self.scope is not None:
+        begun = not self.turn.acquire(blocking=False)
+        if self.scope is not None and not (begun and cut == "stop"):
             self.scope.cancel()
 
 
@@ -98,6 +103,8 @@ class Performer:
         self._alone = anyio.Lock()
         self.running: dict[int, Running] = {}
         """The runs whose outcome is not yet written, by identity, in the order of their start."""
+        self.in_threads: set[int] = set()
+        """The runs that a thread is at work on, by identity; some may have been given up."""
 
     def start(self, tasks: TaskGroup, line: Line, job: Job, number: int) -> None:
         """Take a slot for *job* and have a task of *tasks* perform it."""
@@ -121,10 +128,11 @@ class Performer:
             run, ended = None, None
             with anyio.CancelScope() as scope:
                 while (run := await self._next(tasks)) is not None:
+                    if run.cut:
+                        self._settle(run, JobCancelled(), was_cut=True)  # before it began
+                        continue
                     ended = None
                     run.scope = scope
-                    if run.cut:
-                        scope.cancel()
                     ended = await self._ended(run)
                     run.scope = None
                     if scope.cancel_called:
@@ -133,7 +141,7 @@ class Performer:
             if run is None:
                 return
             run.scope = None
-            self._settle(run, JobCancelled() if scope.cancelled_caught else ended, was_cut=scope.cancelled_caught)
+            self._settle(run, JobCancelled() if scope.cancelled_caught else ended, was_cut=True)
 
     async def _next(self, tasks: TaskGroup) -> Running | None:
         """The next run that is ready; None when this task is not needed any more."""
@@ -183,8 +191,8 @@ class Performer:
         if run.cut == "lost":
             logger.warning("run stopped, another node has taken the job: jid=%s worker=%s", job.jid, job.worker)
             return None
-        if run.cut == "stop" and (was_cut or isinstance(ended, BaseException)):
-            if run.in_thread:
+        if run.cut == "stop" and (was_cut or id(run) in self.in_threads) and isinstance(ended, BaseException):
+            if id(run) in self.in_threads:
                 logger.error("thread does not end, its job stays for recovery: jid=%s worker=%s", job.jid, job.worker)
                 return None
             logger.info("out of time, back to its queue: jid=%s worker=%s queue=%s", job.jid, job.worker, job.queue)
@@ -249,10 +257,19 @@ class Performer:
         if worker.is_async:
             result = await cast("Awaitable[object]", worker.call(*args))
         else:
-            call = partial(_in_thread, run, worker.call, args)
+            call = partial(self._in_thread, run, worker.call, args)
             result = await anyio.to_thread.run_sync(call, abandon_on_cancel=True, limiter=self._threads)
         run.result = result
-        return result
+        return None if isinstance(result, BaseException) else result  # an error that is only returned is no failure
+
+    def _in_thread(self, run: Running, call: Callable[..., object], args: tuple[object, ...]) -> object:
+        if not run.turn.acquire(blocking=False):
+            return None  # cancelled before it began: the job is on its way elsewhere
+        self.in_threads.add(id(run))
+        try:
+            return call(*args)
+        finally:
+            self.in_threads.discard(id(run))
 
     async def _unlock(self, token: str, jid: str) -> None:
         while True:
@@ -277,21 +294,15 @@ def in_context(coroutine: Coroutine[object, object, object], context: Context) -
             step = partial(coroutine.throw, error)
 
 
-def _in_thread(run: Running, call: Callable[..., object], args: Sequence[object]) -> object:
-    run.in_thread = True
-    try:
-        return call(*args)
-    finally:
-        run.in_thread = False
-
-
 def _really_cancelled() -> bool:
     """Whether a cancellation that we see is that of our task, and not an exception that the job made up."""
     return anyio.current_effective_deadline() == float("-inf")
 
 
 def _log(job: Job, settlement: Settlement, ended: object) -> None:
-    error = ended if isinstance(ended, BaseException) and not isinstance(ended, Halt) else None
+    if isinstance(ended, Halt):
+        ended = ended.verdict
+    error = ended if isinstance(ended, BaseException) else None
     level = logging.INFO if isinstance(ended, (Snooze, Discard)) else logging.WARNING
     logger.log(
         level, "job %s: jid=%s worker=%s queue=%s reason=%s", settlement.kind, job.jid, job.worker, job.queue,

@@ -6,7 +6,7 @@ import logging
 
 import attrs
 
-from ..errors import MalformedPayload
+from ..errors import MalformedPayload, WrongType
 from ..exchange import Move, NodeSeen
 from ..job import Job, encode, seconds, stamp
 from ..outcome import Policy, malformed
@@ -72,15 +72,20 @@ async def rescue(store: Store, node: NodeSeen, policy: Policy, max_rescues: int,
 
 async def finish_rescue(store: Store, node_id: str, policy: Policy, max_rescues: int) -> int:
     """Put back what a condemned node left, and remove its traces; how many jobs were moved."""
-    moved = 0
+    moved, finished = 0, True
     for queue in await store.left_behind(node_id):
-        while payloads := await store.left_page(node_id, queue, PAGE):
-            now, _ = await store.due("schedule", 0)
-            moves = [rescue_move(payload, queue, now, policy, max_rescues) for payload in payloads]
-            moved += (count := await store.rescue(node_id, queue, moves, now))
-            if count == 0:
-                return moved  # another node is at it, or its id has been taken again
-    await store.bury(node_id)
+        try:
+            while payloads := await store.left_page(node_id, queue, PAGE):
+                now, _ = await store.due("schedule", 0)
+                moves = [rescue_move(payload, queue, now, policy, max_rescues) for payload in payloads]
+                moved += (count := await store.rescue(node_id, queue, moves, now))
+                if count == 0:
+                    return moved  # another node is at it, or its id has been taken again
+        except WrongType as error:
+            logger.error("cannot rescue jobs, trying again: node=%s queue=%s error=%s", node_id, queue, error)
+            finished = False
+    if finished:
+        await store.bury(node_id)
     return moved
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TypeAlias
 
 import anyio
@@ -36,6 +37,8 @@ Written: TypeAlias = Callable[[bool], None]
 class _Group:
     settlements: list[Settlement] = attrs.field(factory=list)
     written: list[Written] = attrs.field(factory=list)
+    again: bool = False
+    """True for an outcome that was refused before, and logged then."""
 
 
 class Settler:
@@ -48,6 +51,8 @@ class Settler:
         self._on_lost = on_lost
         self._groups: deque[_Group] = deque()
         self._arrived = anyio.Event()
+        self._refused: list[_Group] = []
+        self._again_at = 0.0
 
     def submit(self, settlement: Settlement, written: Written) -> None:
         """Have *settlement* written, and *written* called then.
@@ -64,47 +69,69 @@ class Settler:
 
     async def settle(self, settlements: Sequence[Settlement]) -> list[bool]:
         """Return when all *settlements* are written; for each, whether its payload was in the backup queue."""
-        was_there: list[bool] = []
+        was_there: dict[int, bool] = {}
         all_written = anyio.Event()
 
-        def written(there: bool) -> None:
-            was_there.append(there)
+        def written(at: int, there: bool) -> None:
+            was_there[at] = there
             if len(was_there) == len(settlements):
                 all_written.set()
 
-        for settlement in settlements:
-            self.submit(settlement, written)
+        for at, settlement in enumerate(settlements):
+            self.submit(settlement, partial(written, at))
         if settlements:
             await all_written.wait()
-        return was_there
+        return [was_there[at] for at in range(len(settlements))]
 
     async def run(self) -> None:
         """Write groups until cancelled."""
         while True:
-            await self._arrived.wait()
+            await self._arrival()
             while self._groups:
                 group = self._groups.popleft()
-                for written, there in zip(group.written, await self._write(group.settlements), strict=True):
-                    written(there)
+                if not await self._write(group):
+                    # One of them met a key that somebody broke; the others need not wait for it.
+                    for settlement, written in zip(group.settlements, group.written, strict=True):
+                        one = _Group([settlement], [written], group.again)
+                        if len(group.settlements) == 1 or not await self._write(one):
+                            self._put_off(one)
             self._arrived = anyio.Event()
 
-    async def _write(self, settlements: list[Settlement]) -> list[bool]:
-        """Write one group, however long it takes; false for all when the claim is lost."""
+    async def _arrival(self) -> None:
+        """Return when there is something to write; what was refused is among it again after a pause."""
+        if not self._refused:
+            return await self._arrived.wait()
+        with anyio.CancelScope(deadline=self._again_at):
+            await self._arrived.wait()
+        if anyio.current_time() >= self._again_at:
+            self._groups.extend(self._refused)
+            self._refused = []
+
+    def _put_off(self, refused: _Group) -> None:
+        if not self._refused:
+            self._again_at = anyio.current_time() + REFUSED_PAUSE
+        refused.again = True
+        self._refused.append(refused)
+
+    async def _write(self, group: _Group) -> bool:
+        """Write one group, however long it takes, and say so to those who wait; false when Redis refuses it."""
         claim, token = self._claim, self._claim.token
         number = claim.settles = claim.settles + 1
         now = self._clock()
+        were_there = [False] * len(group.settlements)
         while claim.token == token:
             try:
-                return await self._store.settle(claim, number, settlements, now)
+                were_there = await self._store.settle(claim, number, group.settlements, now)
+                break
             except RedisUnavailable:
                 await self._store.available()
             except LostClaim:
                 self._on_lost(token)
                 break
             except RedisError as error:
-                if len(settlements) > 1:
-                    # One of them met a key that somebody broke; the others need not wait for it.
-                    return [(await self._write([settlement]))[0] for settlement in settlements]
-                logger.error("outcome refused, trying again: node=%s error=%s", claim.node_id, error)
-                await anyio.sleep(REFUSED_PAUSE)
-        return [False] * len(settlements)
+                if len(group.settlements) == 1 and not group.again:
+                    logger.error("outcome refused, trying again: node=%s error=%s", claim.node_id, error)
+                return False
+        for written, there in zip(group.written, were_there, strict=True):
+            written(there)
+        return True

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from typing import cast
 
 import anyio
-import msgspec
+import coredis.exceptions as refused
 
-from ..errors import LostClaim, RedisError, RedisFull
+from ..errors import LostClaim, RedisError, RedisFull, WrongType
 from ..exchange import Beat, Claim, Fetched, Move, NodeSeen, SortedSet
 from ..outcome import Settlement
 from . import scripts
@@ -146,8 +146,8 @@ class RedisStore:
 
     async def backup(self, claim: Claim, queue: str) -> list[bytes]:
         """See :class:`~exq_anyio.node.store.Store`."""
-        reply = await self._connections.commands.request(b"LRANGE", self._keys.backup(claim.node_id, queue), 0, -1)
-        return cast("list[bytes]", reply)
+        key = self._keys.backup(claim.node_id, queue)
+        return cast("list[bytes]", await self._list(key, self._connections.commands.request(b"LRANGE", key, 0, -1)))
 
     # -- time
 
@@ -174,8 +174,7 @@ class RedisStore:
 
     async def trim_dead(self, limit: int) -> int:
         """See :class:`~exq_anyio.node.store.Store`."""
-        now, _ = await self.due("schedule", 0)
-        args: list[Argument] = [self._dead_max_jobs, repr(now - self._dead_timeout), limit]
+        args: list[Argument] = [self._dead_max_jobs, repr(self._dead_timeout), limit]
         return cast("int", await self._script("trim", [self._keys.dead], args))
 
     # -- the life of a node
@@ -211,7 +210,8 @@ class RedisStore:
         if self._signals is None:
             self._signals = self._connections.link()
         key = self._keys.signals(claim.node_id)
-        reply = await self._signals.request(b"BRPOP", key, repr(seconds), timeout=seconds + self._connections.timeout)
+        waiting = self._signals.request(b"BRPOP", key, repr(seconds), timeout=seconds + self._connections.timeout)
+        reply = await self._list(key, waiting)
         return cast("list[bytes]", reply)[1].decode("utf-8", "replace") if reply else None
 
     async def leave(self, claim: Claim) -> bool:
@@ -228,7 +228,9 @@ class RedisStore:
         )
         scores = {_text(node): _text(score) for node, score in zip(beats[::2], beats[1::2], strict=True)}
         ids = list(scores) + [node for node in map(_text, leases) if node not in scores]
-        return float(now), [await self._seen(node, scores.get(node, "")) for node in ids]
+        hashes = cast("list[list[bytes]]", await self._script("hashes", [keys.lease(node) for node in ids], []))
+        found = zip(ids, hashes, strict=True)
+        return float(now), [NodeSeen(node, scores.get(node, ""), _pairs(fields)) for node, fields in found]
 
     async def condemn(self, node: NodeSeen, *, by_process: bool) -> bool:
         """See :class:`~exq_anyio.node.store.Store`."""
@@ -242,17 +244,15 @@ class RedisStore:
         queues: set[str] = set()
         for key in (self._keys.queues, self._keys.taken(node_id)):
             queues |= {_text(name) for name in cast("Iterable[bytes]", await request(b"SMEMBERS", key))}
-        left: dict[str, int] = {}
-        for queue in sorted(queues):
-            length = cast("int", await request(b"LLEN", self._keys.backup(node_id, queue)))
-            if length:
-                left[queue] = length
-        return left
+        names = sorted(queues)
+        lengths = await self._script("lengths", [self._keys.backup(node_id, queue) for queue in names], [])
+        return {queue: length for queue, length in zip(names, cast("list[int]", lengths), strict=True) if length}
 
     async def left_page(self, node_id: str, queue: str, limit: int) -> list[bytes]:
         """See :class:`~exq_anyio.node.store.Store`."""
         key = self._keys.backup(node_id, queue)
-        return cast("list[bytes]", await self._connections.commands.request(b"LRANGE", key, 0, limit - 1))
+        page = self._connections.commands.request(b"LRANGE", key, 0, limit - 1)
+        return cast("list[bytes]", await self._list(key, page))
 
     async def rescue(self, node_id: str, queue: str, moves: Sequence[Move], now: float) -> int:
         """See :class:`~exq_anyio.node.store.Store`."""
@@ -278,12 +278,6 @@ class RedisStore:
         ]  # fmt: skip
         return await self._script("leave", names, [token, node_id]) == 1
 
-    async def _seen(self, node: str, score: str) -> NodeSeen:
-        request = self._connections.commands.request
-        lease = cast("dict[bytes, bytes]", await request(b"HGETALL", self._keys.lease(node)))
-        entry = cast("bytes | None", await request(b"HGET", self._keys.process(node), "info"))
-        return NodeSeen(node, score, {_text(field): _text(value) for field, value in lease.items()}, _limit(entry))
-
     def _wait_link(self, queue: str) -> Link | None:
         link = self._waits.get(queue)
         if link is None and len(self._waits) < self._max_waits:
@@ -292,6 +286,15 @@ class RedisStore:
 
     def _set(self, where: SortedSet) -> str:
         return self._keys.schedule if where == "schedule" else self._keys.retry
+
+    async def _list(self, key: str, request: Awaitable[Reply]) -> Reply:
+        """The reply to a plain command on the list *key*: unlike our scripts, Redis does not say which key is wrong."""
+        try:
+            return await request
+        except RedisError as error:
+            if not isinstance(error.__cause__, refused.WrongTypeError):
+                raise
+            raise WrongType(self._connections.address, key, "value of another type", "list") from error
 
     async def _script(self, name: str, keys: list[str], args: list[Argument]) -> Reply:
         return await scripts.run(self._connections, name, keys, args)
@@ -321,14 +324,8 @@ def _add_operation(args: list[Argument], settlement: Settlement) -> None:
         args.append(settlement.entry)
 
 
-def _limit(entry: bytes | None) -> float | None:
-    """The seconds of silence that a node's own entry allows it."""
-    try:
-        info = msgspec.json.decode(entry or b"{}")
-    except msgspec.DecodeError:
-        return None
-    limit = info.get("node_limit") if isinstance(info, dict) else None
-    return float(limit) if isinstance(limit, (int, float)) and limit > 0 else None
+def _pairs(flat: Sequence[bytes]) -> dict[str, str]:
+    return {_text(field): _text(value) for field, value in zip(flat[::2], flat[1::2], strict=True)}
 
 
 def _flat(fields: Mapping[str, str]) -> list[str]:

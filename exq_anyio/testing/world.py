@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import anyio
-import msgspec
 
 from ..errors import LostClaim
 from ..exchange import Beat, Claim, Fetched, Move, NodeSeen, Outgoing, SortedSet
@@ -242,14 +241,12 @@ class World:
         return True
 
     def nodes(self) -> tuple[float, list[NodeSeen]]:
-        """As ``nodes.lua``, with each node's lease and limit."""
+        """As ``nodes.lua``, with each node's lease."""
         scores = {member.decode(): repr(score) for score, member in self._by_score(KEYS.heartbeats)}
         silent = sorted(self.sets[KEYS.leases] - set(scores))
-        return self.clock(), [self._seen(node, scores.get(node, "")) for node in (*scores, *silent)]
-
-    def _seen(self, node: str, score: str) -> NodeSeen:
-        info = msgspec.json.decode(self.hashes[KEYS.process(node)].get("info", "{}"))
-        return NodeSeen(node, score, dict(self.hashes[KEYS.lease(node)]), info.get("node_limit"))
+        return self.clock(), [
+            NodeSeen(node, scores.get(node, ""), dict(self.hashes[KEYS.lease(node)])) for node in (*scores, *silent)
+        ]
 
     def condemn(self, node_id: str, score: str, token: str) -> bool:
         """As ``condemn.lua``: ``""`` is asked of nobody."""

@@ -17,9 +17,9 @@ BACKUP = f"queue:backup::{NODE}::q"
 LEASE = f"{NODE}:lease"
 
 
-async def claimed(place: Place, node: str = NODE, token: str = "token") -> Claim:
+async def claimed(place: Place, node: str = NODE, token: str = "token", limit: str = "") -> Claim:
     claim = Claim(node, token)
-    assert await place.store.claim(claim, {"pid": "1"})
+    assert await place.store.claim(claim, {"pid": "1"} | ({"limit": limit} if limit else {}))
     return claim
 
 
@@ -179,16 +179,17 @@ async def test_leaving_removes_every_trace_of_the_node_and_nothing_else(place: P
 
 async def test_nodes_lists_who_beats_and_who_only_has_a_lease(place: Place) -> None:
     await place.put("heartbeats", {b"elixir": 1234.567891})
-    claim = await claimed(place)
-    await place.store.beat(claim, Beat({"info": '{"node_limit": 30.0}'}, []))
+    claim = Claim(NODE, "token")
+    assert await place.store.claim(claim, {"limit": "30.0"})
+    await place.store.beat(claim, Beat({"busy": "0"}, []))
     await claimed(place, "host#2", "two")
     now, nodes = await place.store.nodes()
     assert abs(now - time.time()) < 5
     elixir, first, second = nodes
-    assert elixir == NodeSeen("elixir", "1234.567891", {}, None)
-    assert (first.node_id, first.lease, first.limit) == (NODE, {"token": "token", "pid": "1"}, 30.0)
+    assert (elixir, elixir.limit) == (NodeSeen("elixir", "1234.567891", {}), None)
+    assert (first.node_id, first.lease, first.limit) == (NODE, {"token": "token", "limit": "30.0"}, 30.0)
     assert float(first.score) == (await place.state())["heartbeats"][b"host#1"]
-    assert second == NodeSeen("host#2", "", {"token": "two", "pid": "1"}, None)
+    assert (second, second.limit) == (NodeSeen("host#2", "", {"token": "two", "pid": "1"}), None)
 
 
 async def test_a_node_is_condemned_only_while_it_is_as_it_was_seen(place: Place) -> None:
@@ -199,7 +200,7 @@ async def test_a_node_is_condemned_only_while_it_is_as_it_was_seen(place: Place)
     await place.store.beat(claim, Beat({"busy": "0"}, []))
     before = await place.state()
     assert not await place.store.condemn(was, by_process=False)
-    wrong_token = NodeSeen(NODE, (await seen(place)).score, {"token": "old"}, None)
+    wrong_token = NodeSeen(NODE, (await seen(place)).score, {"token": "old"})
     assert not await place.store.condemn(wrong_token, by_process=False)
     assert not await place.store.condemn(wrong_token, by_process=True)
     assert await place.state() == before
@@ -210,7 +211,7 @@ async def test_a_node_is_condemned_only_while_it_is_as_it_was_seen(place: Place)
 
 async def test_a_silent_node_without_a_lease_is_condemned_by_its_score(place: Place) -> None:
     await place.put("heartbeats", {b"elixir": 1.5})
-    assert not await place.store.condemn(NodeSeen("elixir", "2.5", {}, None), by_process=False)
+    assert not await place.store.condemn(NodeSeen("elixir", "2.5", {}), by_process=False)
     assert await place.store.condemn(await seen(place, "elixir"), by_process=False)
     assert await place.state() == {
         "heartbeats": {b"elixir": 1.5},

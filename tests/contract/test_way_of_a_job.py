@@ -64,7 +64,7 @@ def done(payload: bytes, queue: str = "q") -> Settlement:
 async def gone(place: Place, key: str) -> None:
     """Return when *key* has expired."""
     with anyio.fail_after(5):
-        while key in await place.state():  # noqa: ASYNC110  # the server tells nobody
+        while key in await place.state():  # the server tells nobody
             await anyio.sleep(0.005)
 
 

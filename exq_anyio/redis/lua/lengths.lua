@@ -1,0 +1,9 @@
+-- The length of each list; 0 for a key that is missing or of another type.
+-- KEYS  lists    ARGV  none
+-- Answer: a number for each key.
+
+local found = {}
+for at, key in ipairs(KEYS) do
+  found[at] = redis.call('TYPE', key).ok == 'list' and redis.call('LLEN', key) or 0
+end
+return found
