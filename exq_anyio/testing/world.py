@@ -13,7 +13,7 @@ from typing import Any
 
 import anyio
 
-from ..errors import LostClaim
+from ..errors import LostClaim, RedisError
 from ..exchange import Beat, Claim, Fetched, Move, NodeSeen, Outgoing, SortedSet
 from ..outcome import Settlement
 from ..redis.keys import Keys
@@ -107,6 +107,8 @@ class World:
         lease = self._lease(claim)
         if lease.get("number") == str(number):
             return [flag == "1" for flag in lease["answer"]]
+        if int(lease.get("number", 0)) > number:
+            raise RedisError("memory", "EXQLATE a later settle was written")
         were_there = [self._settle_one(claim, settlement) for settlement in group]
         lease |= {"number": str(number), "answer": "".join("01"[there] for there in were_there)}
         counted = [settlement for settlement, there in zip(group, were_there, strict=True) if there]

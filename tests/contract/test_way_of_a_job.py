@@ -9,7 +9,7 @@ import anyio
 import attrs
 import pytest
 
-from exq_anyio.errors import LostClaim
+from exq_anyio.errors import LostClaim, RedisError
 from exq_anyio.exchange import Claim, Fetched, Outgoing
 from exq_anyio.outcome import Kind, Settlement
 from exq_anyio.redis.keys import Keys
@@ -235,6 +235,16 @@ async def test_the_same_number_again_returns_the_old_answer_and_changes_nothing(
     assert await place.state() == once
     assert await place.store.settle(claim, 8, [done(b"j")], NOW) == [True]
     assert await place.state() == {**settled("1", 8), "retry": {b"J": NOW}, **counted(2, 1)}
+
+
+async def test_a_settle_that_comes_late_from_a_connection_given_up_is_refused(place: Place) -> None:
+    claim = await holding(place, b"j", b"j")
+    assert await place.store.settle(claim, 1, [done(b"j")], NOW) == [True]
+    assert await place.store.settle(claim, 2, [done(b"none")], NOW) == [False]
+    before = await place.state()
+    with pytest.raises(RedisError, match="later settle"):
+        await place.store.settle(claim, 1, [done(b"j")], NOW)
+    assert await place.state() == before
 
 
 async def test_a_new_claim_forgets_the_number_of_the_old_one(place: Place) -> None:

@@ -16,7 +16,8 @@
 -- Answer: a string with a 1 for each job that was there and a 0 for each that was not.
 --
 -- A repeat of the last number returns the last answer and changes nothing: a reply may be lost, payloads may be
--- equal byte for byte, and a job pushed back may have been fetched again meanwhile.
+-- equal byte for byte, and a job pushed back may have been fetched again meanwhile.  A lower number is refused: a
+-- server that hung executes, when it wakes, what we gave up and have sent again on another connection.
 
 local width = {q = 3, d = 2, f = 2, r = 4, s = 4, x = 4, g = 4, b = 3, u = 3}
 local target = {r = 2, s = 3, x = 4, g = 4}
@@ -27,6 +28,9 @@ local bad = lost(KEYS[1], ARGV[1])
 if bad then return bad end
 local last = redis.call('HMGET', KEYS[1], 'number', 'answer')
 if last[1] == ARGV[2] then return last[2] end
+if last[1] and tonumber(last[1]) > tonumber(ARGV[2]) then
+  return redis.error_reply('EXQLATE a later settle was written')
+end
 
 local at = FIRST
 while at <= #ARGV do
