@@ -1,0 +1,138 @@
+"""A node that others took for dead: its jobs are theirs now, and it begins anew."""
+
+from __future__ import annotations
+
+import anyio
+import pytest
+import trio
+
+from exq_anyio import worker
+from exq_anyio.errors import RedisUnavailable, WrongType
+from exq_anyio.testing.memory import MemoryStore
+from exq_anyio.testing.world import World
+
+from .sites import EPOCH, at, counted, lines, queue_and_backup, working
+
+
+async def condemn(world: World, node_id: str = "host#1") -> None:
+    """Take the node's claim, as another node would that has not heard of it for too long."""
+    _, nodes = await MemoryStore(world).nodes()
+    (node,) = (node for node in nodes if node.node_id == node_id)
+    assert await MemoryStore(world).condemn(node, by_process=False)
+
+
+async def test_a_node_beats_at_once_and_then_every_interval(world: World) -> None:
+    async with working(world, heartbeat_interval=5):
+        beats = []
+        await trio.sleep(0.5)
+        for _ in range(4):
+            beats.append(world.sorted_sets["heartbeats"][b"host#1"] - EPOCH)
+            assert world.hashes["host#1"]["beat"] == repr(EPOCH + beats[-1])
+            await trio.sleep(5)
+    assert beats == [0, 5, 10, 15]
+
+
+async def test_a_lost_claim_stops_the_jobs_counts_nothing_and_the_node_claims_anew(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    ended: list[tuple[float, str]] = []
+
+    @worker
+    async def lasts(seconds: float) -> None:
+        try:
+            await anyio.sleep(seconds)
+            ended.append((at(), "done"))
+        except trio.Cancelled:
+            ended.append((at(), "cancelled"))
+            raise
+
+    async with working(world, lasts) as site:
+        jids = [await site.q.enqueue("q", lasts, [100]) for _ in range(2)]
+        await trio.sleep(12)
+        await condemn(world)
+        # A job is on its way when it is found out; its payload is another's by then.
+        await trio.sleep(20)
+        assert ended[:2] == [(15, "cancelled")] * 2
+        # The next beat found out, at 15 s.  Its old id is not free until somebody has put the jobs back; that was
+        # ourselves, a beat later.
+        assert site.node.claim.node_id == "host#2"
+        assert lines(caplog, "claim lost") == ["claim lost, running jobs are stopped: node=host#1 jobs=2"]
+        stopped = lines(caplog, "run stopped")
+        assert sorted(stopped) == sorted(
+            f"run stopped, another node has taken the job: jid={jid} worker=lasts" for jid in jids
+        )
+        assert counted(world) == (0, 0)
+        assert len(site.node.performer.running) == 2
+        assert queue_and_backup(world, node_id="host#1") == ([], [])
+        await trio.sleep(120)
+    assert counted(world) == (2, 0)
+    assert len(ended) == 4
+
+
+async def test_an_outcome_that_is_written_without_the_claim_is_said_once_and_counted_never(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    @worker
+    async def lasts(seconds: float) -> None:
+        await anyio.sleep(seconds)
+
+    async with working(world, lasts, heartbeat_interval=30) as site:
+        jid = await site.q.enqueue("q", lasts, [2])
+        other = await site.q.enqueue("q", lasts, [50])
+        await trio.sleep(1.25)
+        await condemn(world)
+        await trio.sleep(1)
+        assert counted(world) == (0, 0)
+        assert lines(caplog, "claim lost") == ["claim lost, running jobs are stopped: node=host#1 jobs=2"]
+        assert lines(caplog, "outcome not counted") == [
+            f"outcome not counted, the job is no longer ours: jid={jid} worker=lasts"
+        ]
+        assert lines(caplog, "run stopped") == [
+            f"run stopped, another node has taken the job: jid={other} worker=lasts"
+        ]
+        assert len(world.lists["queue:backup::host#1::q"]) == 2
+
+
+async def test_while_it_cannot_claim_anew_it_loses_nothing_again_and_claims_but_one_id(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    begun: list[float] = []
+
+    @worker
+    async def quick() -> None:
+        begun.append(at())
+
+    async with working(world, quick) as site:
+        await trio.sleep(1)
+        refusals = [WrongType("memory", "host#2:lease", "string", "hash")] * 10
+        site.store.refuse("claim", *refusals)
+        await condemn(world)
+        await trio.sleep(30)
+        assert len(lines(caplog, "claim lost")) == 1
+        assert world.sets["leases"] == {site.node.claim.node_id}
+        await site.q.enqueue("q", quick)
+        await trio.sleep(1)
+    assert begun == [31]
+
+
+async def test_a_claim_lost_during_an_outage_is_found_out_after_it(world: World) -> None:
+    @worker
+    async def lasts() -> None:
+        await anyio.sleep(20)
+
+    async with working(world, lasts) as site:
+        await site.q.enqueue("q", lasts)
+        await trio.sleep(1)
+        site.store.away()
+        await condemn(world)
+        with pytest.raises(RedisUnavailable):
+            await site.store.nodes()
+        await trio.sleep(60)
+        # It has ended at 20 s, and nobody may count it.
+        assert len(site.node.performer.running) == 1
+        site.store.back()
+        await trio.sleep(60)
+        # Put back by this node itself, and run once more under its new claim.
+        assert counted(world) == (1, 0)
+        assert world.sets["leases"] == {site.node.claim.node_id}
+    assert queue_and_backup(world) == ([], [])

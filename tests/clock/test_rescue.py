@@ -1,0 +1,229 @@
+"""When a silent node is dead, to the second, and what becomes of its jobs."""
+
+from __future__ import annotations
+
+import anyio
+import msgspec
+import pytest
+import trio
+
+from exq_anyio import worker, worker_job
+from exq_anyio.exchange import Beat
+from exq_anyio.testing.world import World
+
+from .sites import EPOCH, at, counted, elixir, lines, queue_and_backup, stranger, working
+
+
+def job(jid: str, **fields: object) -> bytes:
+    return msgspec.json.encode({"class": "quick", "args": [], "jid": jid, "queue": "q", **fields})
+
+
+def left(world: World, node_id: str, *payloads: bytes) -> None:
+    """The node's backup queue holds *payloads*, the newest first, and rescue looks there."""
+    world.lists[f"queue:backup::{node_id}::q"].extend(payloads)
+    world.sets["queues"].add("q")
+
+
+@pytest.fixture
+def ran() -> list[tuple[float, str]]:
+    return []
+
+
+@pytest.fixture
+def quick(ran: list[tuple[float, str]]) -> object:
+    @worker(name="quick")
+    async def quick() -> None:
+        ran.append((at(), worker_job().jid))
+
+    return quick
+
+
+async def test_a_node_is_dead_when_it_was_silent_for_longer_than_its_limit(
+    world: World, quick: object, ran: list[tuple[float, str]], caplog: pytest.LogCaptureFixture
+) -> None:
+    await stranger(world, limit=30.0)
+    left(world, "elsewhere#1", job("2"), job("1"))
+    async with working(world, quick):
+        await trio.sleep(60)
+        # Looked at every five seconds from 5 s on; at 35 s seen unchanged for just 30, at 40 s for longer.
+        assert ran == [(40, "1"), (40, "2")]
+        assert lines(caplog, "node is dead") == [
+            "node is dead, its jobs are back in their queues: node=elsewhere#1 jobs=2"
+        ]
+        assert world.sets["leases"] == {"host#1"}
+        assert set(world.sorted_sets["heartbeats"]) == {b"host#1"}
+
+
+async def test_an_old_score_alone_is_no_death(world: World, quick: object, ran: list[tuple[float, str]]) -> None:
+    await stranger(world, limit=30.0)
+    left(world, "elsewhere#1", job("1"))
+    await trio.sleep(1000)
+    # Silent for long by the server's clock; this node has to see it for itself all the same.
+    async with working(world, quick):
+        await trio.sleep(34)
+        assert ran == []
+        await trio.sleep(30)
+    assert ran == [(1040, "1")]
+
+
+async def test_seen_unchanged_for_long_is_no_death_by_the_servers_clock(
+    world: World, quick: object, ran: list[tuple[float, str]]
+) -> None:
+    # Its score lies in the future: the server's clock was set back.
+    other = await stranger(world, limit=30.0)
+    world.sorted_sets["heartbeats"][b"elsewhere#1"] = EPOCH + 100
+    left(world, other.claim.node_id, job("1"))
+    async with working(world, quick):
+        await trio.sleep(130)
+        assert ran == []
+        await trio.sleep(30)
+    assert ran == [(135, "1")]
+
+
+async def test_after_an_outage_everybody_is_given_time_anew(
+    world: World, quick: object, ran: list[tuple[float, str]]
+) -> None:
+    await stranger(world, limit=30.0)
+    left(world, "elsewhere#1", job("1"))
+    async with working(world, quick) as site:
+        await trio.sleep(33)
+        site.store.away()
+        await trio.sleep(3)
+        site.store.back()
+        await trio.sleep(100)
+    # It was away from 33 to 36 s, and looked again at 41; at 71 s that is just 30 s ago.
+    assert ran == [(76, "1")]
+
+
+async def test_exqs_nodes_get_six_minutes(world: World, quick: object, ran: list[tuple[float, str]]) -> None:
+    await elixir(world)
+    left(world, "elixir", job("1"))
+    async with working(world, quick):
+        await trio.sleep(500)
+    assert ran == [(370, "1")]
+
+
+async def test_a_node_that_beats_in_time_keeps_its_jobs(
+    world: World, quick: object, ran: list[tuple[float, str]]
+) -> None:
+    other = await stranger(world, limit=30.0)
+    left(world, "elsewhere#1", job("1"))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(other.beat_every, 29)
+        async with working(world, quick):
+            await trio.sleep(1000)
+        tasks.cancel_scope.cancel()
+    assert ran == []
+
+
+async def test_a_node_that_comes_back_at_the_last_moment_is_not_robbed(
+    world: World, quick: object, ran: list[tuple[float, str]]
+) -> None:
+    other = await stranger(world, limit=30.0)
+    left(world, "elsewhere#1", job("1"))
+    async with working(world, quick):
+        condemn = world.condemn
+
+        def beats_first(node_id: str, score: str, token: str) -> bool:
+            world.beat(other.claim, Beat({}, []))
+            return condemn(node_id, score, token)
+
+        beats_first.__name__ = "condemn"
+        world.condemn = beats_first  # type: ignore[method-assign]
+        await trio.sleep(41)
+        assert ran == []
+        assert (await other.store.backup(other.claim, "q")) == [job("1")]
+        await other.store.beat(other.claim, Beat({}, []))  # it still has its claim
+
+
+async def test_a_node_without_a_heartbeat_is_not_taken_for_dead(
+    world: World, quick: object, ran: list[tuple[float, str]]
+) -> None:
+    await stranger(world)
+    del world.sorted_sets["heartbeats"][b"elsewhere#1"]
+    left(world, "elsewhere#1", job("1"))
+    async with working(world, quick):
+        await trio.sleep(1000)
+    assert ran == []
+
+
+async def test_a_rescue_that_its_rescuer_did_not_survive_is_finished_by_the_next(
+    world: World, quick: object, ran: list[tuple[float, str]]
+) -> None:
+    await stranger(world)
+    left(world, "elsewhere#1", job("1"))
+    world.hashes["elsewhere#1:lease"] = {"condemned": "1"}
+    async with working(world, quick):
+        await trio.sleep(6)
+        assert ran == [(5, "1")]
+        assert world.sets["leases"] == {"host#1"}
+
+
+async def rescued(world: World, payload: bytes) -> None:
+    """A node dies with *payload*, and is rescued, by a node that takes no jobs."""
+    await stranger(world)
+    left(world, "elsewhere#1", payload)
+    world.hashes["elsewhere#1:lease"] = {"condemned": "1"}
+    async with working(world, queues=[]):
+        await trio.sleep(6)
+
+
+async def test_a_rescued_job_says_how_often_and_when(world: World) -> None:
+    await rescued(world, job("1", extra="kept"))
+    (waiting,), _ = queue_and_backup(world)
+    assert waiting == job("1", extra="kept", rescue_count=1, rescued_at=EPOCH + 5)
+
+
+async def test_a_job_that_kills_its_node_again_and_again_is_dead(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    payload = job("killer", retry=5)
+    for count in range(1, 4):
+        await rescued(world, payload)
+        (payload,), _ = queue_and_backup(world)
+        assert msgspec.json.decode(payload)["rescue_count"] == count
+        world.lists["queue:q"].clear()
+    await rescued(world, payload)
+    assert queue_and_backup(world) == ([], [])
+    ((dead, score),) = world.sorted_sets["dead"].items()
+    # Each of the four nodes looked five seconds after the one before had left after six.
+    assert score == EPOCH + 18 + 5
+    assert msgspec.json.decode(dead) == {
+        "class": "quick", "args": [], "jid": "killer", "queue": "q", "retry": 5, "rescue_count": 4,
+        "rescued_at": score, "error_class": "PoisonJob", "error_message": "its node died 4 times while it ran",
+        "failed_at": score, "retry_count": 0,
+    }  # fmt: skip
+    assert lines(caplog, "job killed its node") == [
+        "job killed its node 4 times, moved to dead: jid=killer worker=quick"
+    ]
+    assert counted(world) == (0, 0)
+
+
+@pytest.mark.parametrize(("ago", "count"), [(72 * 3600, 4), (72 * 3600 + 1, 1)])
+async def test_rescues_add_up_within_72_hours(world: World, ago: int, count: int) -> None:
+    # It is rescued five seconds after the epoch.
+    await rescued(world, job("1", rescue_count=3, rescued_at=EPOCH + 5 - ago))
+    waiting, dead = world.lists["queue:q"], list(world.sorted_sets["dead"])
+    (payload,) = dead if count > 3 else waiting
+    assert msgspec.json.decode(payload)["rescue_count"] == count
+
+
+async def test_jobs_rescued_twice_run_with_no_other_such_job_beside_them(world: World) -> None:
+    begun: list[tuple[float, str]] = []
+
+    @worker
+    async def ten_seconds(name: str) -> None:
+        begun.append((at(), name))
+        await anyio.sleep(10)
+
+    def record(name: str, rescues: int) -> bytes:
+        fields = {"class": "ten_seconds", "args": [name], "jid": name, "rescue_count": rescues, "rescued_at": EPOCH}
+        return msgspec.json.encode(fields)
+
+    async with working(world, ten_seconds) as site:
+        twice = [record("a", 2), record("b", 2), record("c", 3)]
+        world.lists["queue:q"].extend([record("once", 1), record("never", 0), *twice])
+        world.notify()
+        await trio.sleep(60)
+        assert not site.node.performer.running
+    assert begun == [(0, "c"), (0, "never"), (0, "once"), (10, "b"), (20, "a")]
