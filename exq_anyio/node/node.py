@@ -322,7 +322,9 @@ class Node:
             clock=self._around.clock,
             start=self._start_job,
             on_lost=self._lost,
-            poll_timeout=self.config.poll_timeout,
+            # A wait outlives its node on the server: it must be over before others may take the node for dead, or it
+            # would move a job to a backup queue that has been cleared away.
+            poll_timeout=min(self.config.poll_timeout, self.config.node_limit / 2),
             max_read_bytes=self.config.max_read_bytes,
         )
         self._jobs.start_soon(poll, line, source)

@@ -8,6 +8,7 @@ import trio
 
 from exq_anyio import worker
 from exq_anyio.errors import RedisUnavailable, WrongType
+from exq_anyio.exchange import Claim
 from exq_anyio.testing.memory import MemoryStore
 from exq_anyio.testing.world import World
 
@@ -136,3 +137,19 @@ async def test_a_claim_lost_during_an_outage_is_found_out_after_it(world: World)
         assert counted(world) == (1, 0)
         assert world.sets["leases"] == {site.node.claim.node_id}
     assert queue_and_backup(world) == ([], [])
+
+
+async def test_no_wait_lasts_so_long_that_it_could_outlive_the_claim(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+    wait = MemoryStore.wait
+
+    async def noting(self: MemoryStore, claim: Claim, queue: str, seconds: float) -> bytes | None:
+        waits.append(seconds)
+        return await wait(self, claim, queue, seconds)
+
+    monkeypatch.setattr(MemoryStore, "wait", noting)
+    async with working(world, poll_timeout=3600, heartbeat_interval=5, missed_heartbeats_allowed=5):
+        await trio.sleep(100)
+    assert set(waits) == {15}
