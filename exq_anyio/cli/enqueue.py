@@ -46,7 +46,7 @@ def _no_number(constant: str) -> NoReturn:
 @click.command()
 @click.argument("queue")
 @click.argument("worker")
-@click.argument("args", metavar="JSON_ARGS", callback=_array, default="[]")
+@click.argument("args", metavar="[JSON_ARGS]", callback=_array, default="[]")
 @click.option("--in", "after", metavar="SECONDS", type=click.FloatRange(0), help="Run it so much later.")
 @click.option("--at", metavar="TIME", callback=_instant, help="Run it at this ISO 8601 time, which has a time zone.")
 @click.option("--max-retries", metavar="N", type=click.IntRange(0), help="Retries after the first failure.")

@@ -20,6 +20,7 @@ from coredis.connection._uds import UnixDomainSocketLocation
 from coredis.exceptions import ConnectionError as Unreachable
 
 from ..address import Address, Cluster, Hosts, Sentinel, Tcp, Unix
+from ..errors import ConfigError
 from .connect import Dial
 
 
@@ -27,7 +28,7 @@ def dialer(address: Address, namespace: str, *, client_name: str = "exq_anyio") 
     """What makes connections to *address*.
 
     Raises:
-        OSError: a certificate or key cannot be read.
+        ConfigError: a certificate or key cannot be read.
     """
     options: dict[str, Any] = {
         "connect_timeout": address.connect_timeout,
@@ -52,16 +53,21 @@ def dialer(address: Address, namespace: str, *, client_name: str = "exq_anyio") 
 
 
 def tls_context(address: Address) -> ssl.SSLContext | None:
-    """The TLS settings of *address*, None where it is not encrypted."""
+    """The TLS settings of *address*, None where it is not encrypted; raises ConfigError when a file cannot be read."""
     if not address.tls:
         return None
-    context = ssl.create_default_context(cafile=address.ca_certs)
+    try:
+        context = ssl.create_default_context(cafile=address.ca_certs)
+        if address.certfile is not None:
+            context.load_cert_chain(address.certfile, address.keyfile)
+    except OSError as error:
+        files = ", ".join(filter(None, (address.ca_certs, address.certfile, address.keyfile)))
+        problem = f"of the files {files} one cannot be read: {error.strerror or error}"
+        raise ConfigError("redis_options", problem) from error
     context.check_hostname = address.check_hostname
     context.verify_mode = {"required": ssl.CERT_REQUIRED, "optional": ssl.CERT_OPTIONAL, "none": ssl.CERT_NONE}[
         address.cert_reqs
     ]
-    if address.certfile is not None:
-        context.load_cert_chain(address.certfile, address.keyfile)
     return context
 
 

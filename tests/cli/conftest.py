@@ -1,0 +1,148 @@
+"""The real ``exq`` in processes of its own, and a module of workers for it that leave files behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import attrs
+import pytest
+import valkey as server_client
+
+from exq_anyio.redis.embedded import EmbeddedServer
+
+EXQ = str(Path(sys.executable).with_name("exq"))
+
+PATIENCE = 20.0
+"""Seconds after which something that should happen soon has not happened."""
+
+WORKERS = """
+import time
+from pathlib import Path
+
+import anyio
+import exq_anyio as exq
+
+@exq.worker
+async def nap(seconds: float, path: str) -> None:
+    Path(path).touch()
+    await anyio.sleep(seconds)
+    Path(path + ".done").touch()
+
+@exq.worker
+def block(seconds: float, path: str) -> None:
+    Path(path).touch()
+    time.sleep(seconds)
+
+@exq.worker
+async def fail() -> None:
+    raise ZeroDivisionError("first\\nsecond \\x1b[31m")
+"""
+
+
+def until(condition: Callable[[], object], what: str) -> None:
+    """Return when *condition* holds."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, f"still not: {what}"
+        time.sleep(0.01)
+
+
+@attrs.define
+class Worker:
+    """An ``exq run`` that is up or coming up."""
+
+    process: subprocess.Popen[bytes]
+    stderr: Path
+
+    def log(self) -> str:
+        return self.stderr.read_text()
+
+    def until_up(self) -> None:
+        until(lambda: "node is up" in self.log() or self.process.poll() is not None, "node is up")
+        assert self.process.poll() is None, self.log()
+
+    def signal(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    def ends(self) -> int:
+        """Its exit status, once it has ended; there was nothing to see that a program would not say on purpose."""
+        status = self.process.wait(PATIENCE)
+        assert "Traceback" not in self.log()
+        return status
+
+
+@attrs.frozen
+class Shell:
+    """Where the tests type their commands: a directory that holds ``jobs.py``, and an environment."""
+
+    directory: Path
+    environment: Mapping[str, str]
+
+    def run(self, *args: str, env: Mapping[str, str] = {}, text: bool = True) -> subprocess.CompletedProcess[str]:
+        """``exq *args``, to its end."""
+        return subprocess.run(
+            [EXQ, *args],
+            cwd=self.directory,
+            env={**self.environment, **env},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
+    def path(self, name: str) -> Path:
+        return self.directory / name
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def backend(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
+
+
+@pytest.fixture
+def shell(tmp_path: Path, valkey: EmbeddedServer, namespace: str) -> Shell:
+    """Its environment names the tests' server and a namespace of its own."""
+    (tmp_path / "jobs.py").write_text(WORKERS)
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("EXQ_")}
+    return Shell(tmp_path, {**inherited, "EXQ_URL": valkey.url, "EXQ_NAMESPACE": namespace})
+
+
+@pytest.fixture
+def start(shell: Shell, backend: str) -> Iterator[Callable[..., Worker]]:
+    """Start ``exq run jobs`` with more options, on the backend, and return when it is up."""
+    workers: list[Worker] = []
+
+    def start(*options: str, wait: bool = True) -> Worker:
+        stderr = shell.path(f"stderr-{len(workers)}")
+        with stderr.open("wb") as file:
+            process = subprocess.Popen(
+                [EXQ, "run", "jobs", "--backend", backend, *options],
+                cwd=shell.directory,
+                env=shell.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=file,
+            )
+        workers.append(worker := Worker(process, stderr))
+        if wait:
+            worker.until_up()
+        return worker
+
+    yield start
+    for worker in workers:
+        worker.process.kill()
+        worker.process.wait()
+
+
+@pytest.fixture
+def client(valkey: EmbeddedServer) -> Iterator[server_client.Valkey]:
+    """Another program's client of the tests' server."""
+    with server_client.Valkey(unix_socket_path=valkey.socket, decode_responses=True) as client:
+        yield client
