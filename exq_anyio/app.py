@@ -197,7 +197,8 @@ async def _live(
             connect = partial(open_connections, address, dialer(address, settings.namespace))
             connections = await stack.enter_async_context(connect())
             await connections.check()
-            outbox = RedisOutbox(connections, keys)
+            adapter = cast("Outbox | None", settings.queue_adapter)
+            outbox = RedisOutbox(connections, keys) if adapter is None else adapter
             if "default" not in settings.mode:
                 scope.shield = True  # ends by itself, as soon as the block does
                 offer(Exq(settings, workers, outbox, None))

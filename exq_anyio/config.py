@@ -291,10 +291,8 @@ class Config:
     """Threads of one node for workers that are no ``async def``, over all its queues."""
 
     queue_adapter: object | None = None
-    """What takes the jobs that are enqueued.  None: Redis."""
-
-    serializer: object | None = None
-    """What turns jobs into bytes and back.  None: JSON."""
+    """What takes the jobs that are enqueued: an object with the one method of :class:`~exq_anyio.client.Outbox`.  None:
+    Redis."""
 
     workers: tuple[object, ...] | None = attrs.field(default=None, converter=as_workers)
     """The modules, classes and functions that perform jobs; a module also by its name.  None: all that were marked."""

@@ -19,7 +19,7 @@ from .setting import check_key, is_reference, type_name
 OTHER_VARIABLES = frozenset({"EXQ_LOG_LEVEL"})
 
 #: Settings that are code, and so can be said neither in the environment nor in a file.
-_CODE_ONLY = frozenset({"backoff", "client_middleware", "middleware", "queue_adapter", "serializer"})
+_CODE_ONLY = frozenset({"backoff", "client_middleware", "middleware", "queue_adapter"})
 
 
 @attrs.frozen
@@ -42,8 +42,8 @@ def load_config(
     *config* is one of
 
     - None: the environment, ``EXQ_`` and the name of a setting in capitals: ``EXQ_URL``, ``EXQ_CONCURRENCY=10``,
-      ``EXQ_QUEUES=mail:10,default``.  Only ``backoff``, ``middleware``, ``queue_adapter`` and ``serializer`` have no
-      variable, as they are code.  An empty variable counts as unset, but an empty ``EXQ_NAMESPACE`` means no prefix.
+      ``EXQ_QUEUES=mail:10,default``.  Only ``backoff``, ``middleware``, ``client_middleware`` and ``queue_adapter`` have
+      no variable, as they are code.  An empty variable counts as unset, but an empty ``EXQ_NAMESPACE`` means no prefix.
       A variable whose name is almost that of a setting is an error; ``EXQ_LOG_LEVEL`` is none, and read elsewhere.
     - a path: a TOML file, its top-level keys, or the table ``[tool.exq]`` of a ``pyproject.toml``; the environment
       beats it.

@@ -74,7 +74,6 @@ def test_the_defaults_are_those_of_the_reference() -> None:
         "client_middleware": (),
         "threads": 100,
         "queue_adapter": None,
-        "serializer": None,
         "workers": None,
         "imports": (),
         "timestamps": "seconds",
@@ -188,7 +187,7 @@ def test_a_wrong_value_is_refused_by_name_with_what_is_allowed(key: str, value: 
 
 
 def test_each_setting_that_is_checked_is_refused_by_name_for_a_value_of_no_use() -> None:
-    unchecked = {"queue_adapter", "serializer"}
+    unchecked = {"queue_adapter"}
     for key in attrs.fields_dict(Config).keys() - unchecked:
         assert refusal(loaded, **{key: {"of": ["no use"]}}).key.startswith(key)
 
@@ -423,7 +422,7 @@ def test_variables_that_are_no_settings_are_left_alone() -> None:
     assert from_environ(EXQ_LOG_LEVEL="debug", EXQ_LIVE_VIEW_SALT="x", PORT="7000") == Config()
 
 
-@pytest.mark.parametrize("name", ["backoff", "middleware", "queue_adapter", "serializer"])
+@pytest.mark.parametrize("name", ["backoff", "middleware", "queue_adapter"])
 def test_code_cannot_come_from_the_environment(name: str) -> None:
     error = refusal(from_environ, **{f"EXQ_{name.upper()}": "app:thing"})
     assert error.key == name

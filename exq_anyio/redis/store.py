@@ -8,12 +8,13 @@ from typing import cast
 import anyio
 import coredis.exceptions as refused
 
-from ..errors import LostClaim, RedisError, RedisFull, WrongType
+from ..errors import LostClaim, RedisError, RedisFull, RedisUnavailable, WrongType
 from ..exchange import Beat, Claim, Fetched, Move, NodeSeen, SortedSet
 from ..outcome import Settlement
 from . import scripts
 from .connect import Argument, Connections, Link, Reply
 from .keys import Keys
+from .rotation import Rotation
 
 FETCH_LIMIT = 1_000
 """Most payloads that one fetch takes."""
@@ -22,7 +23,7 @@ ENTRY_SECONDS = 60
 """How long a process entry outlives its last beat (as in Sidekiq and Exq)."""
 
 FULL_WAIT = 0.25
-"""Seconds between two fetches where a blocking wait is refused: the server is full, or too many queues wait."""
+"""Seconds between two fetches where the server is full and refuses a blocking wait."""
 
 REFUSED_WAIT = 1.0
 """Longest wait, in seconds, where the user may not end one (CLIENT UNBLOCK): a stop has to sit it out."""
@@ -49,6 +50,7 @@ class RedisStore:
         self._max_waits = max_waits
         self._waits: dict[str, Link] = {}
         self._waiting: set[str] = set()
+        self._rotation = Rotation(self._lengths)
         self._signals: Link | None = None
         self._may_unblock = True
 
@@ -80,7 +82,7 @@ class RedisStore:
         """See :class:`~exq_anyio.node.store.Store`."""
         link = self._wait_link(queue)
         if link is None:
-            await anyio.sleep(min(seconds, FULL_WAIT))
+            await self._rotation.wait(queue, seconds)
             return None
         if not self._may_unblock:
             seconds = min(seconds, REFUSED_WAIT)
@@ -100,14 +102,16 @@ class RedisStore:
 
     async def unblock(self, queue: str) -> None:
         """See :class:`~exq_anyio.node.store.Store`."""
+        self._rotation.end(queue)
         while queue in self._waiting and self._may_unblock:
             client_id = self._waits[queue].client_id
             try:
                 if client_id is not None:
                     await self._connections.commands.request(b"CLIENT UNBLOCK", client_id)
+            except RedisUnavailable:
+                await self._connections.available()
             except RedisError:
-                # Not allowed (ACL), or away: the wait ends by its own timeout.
-                self._may_unblock = False
+                self._may_unblock = False  # the user may not (ACL): the wait ends by its own timeout
             await anyio.sleep(0.002)
 
     def no_more_waits(self, queue: str) -> None:
@@ -268,6 +272,9 @@ class RedisStore:
         await self._leave(node_id, "")
 
     # -- below the surface
+
+    async def _lengths(self, queues: list[str]) -> list[int]:
+        return cast("list[int]", await self._script("lengths", [self._keys.queue(queue) for queue in queues], []))
 
     async def _leave(self, node_id: str, token: str) -> bool:
         keys = self._keys

@@ -81,7 +81,7 @@ class World:
             if job.due is None:
                 self.lists[KEYS.queue(job.queue)].appendleft(job.payload)
             else:
-                self.sorted_sets[KEYS.schedule][job.payload] = job.due
+                self._add(KEYS.schedule, job.due, job.payload)
         return holders
 
     def fetch(self, claim: Claim, queue: str, limit: int) -> Fetched:
@@ -125,7 +125,7 @@ class World:
         if settlement.kind == "push_back":
             self.lists[KEYS.queue(settlement.queue)].append(settlement.entry)
         elif settlement.kind in ("retry", "schedule", "dead"):
-            self.sorted_sets[settlement.kind][settlement.entry] = settlement.score
+            self._add(settlement.kind, settlement.score, settlement.entry)
         if settlement.unlock is not None:
             self.unlock(*settlement.unlock)
         return True
@@ -174,7 +174,7 @@ class World:
         moved = [move for move in moves if self.sorted_sets[where].pop(move.member, None) is not None]
         for move in moved:
             if move.queue is None:
-                self.sorted_sets[KEYS.dead][move.payload] = now
+                self._add(KEYS.dead, now, move.payload)
             else:
                 self.sets[KEYS.queues].add(move.queue)
                 self.lists[KEYS.queue(move.queue)].appendleft(move.payload)
@@ -188,6 +188,12 @@ class World:
         for member in gone:
             del self.sorted_sets[KEYS.dead][member]
         return len(gone)
+
+    def _add(self, key: str, score: float, member: bytes) -> None:
+        """Add a job to a sorted set; an equal member is another job, and white space at the end tells them apart."""
+        while member in self.sorted_sets[key]:
+            member += b" "
+        self.sorted_sets[key][member] = score
 
     def _by_score(self, key: str) -> list[tuple[float, bytes]]:
         return sorted((score, member) for member, score in self.sorted_sets[key].items())
@@ -277,7 +283,7 @@ class World:
         moved = [move for move in moves if self._remove(backup, move.member, from_head=True)]
         for move in moved:
             if move.queue is None:
-                self.sorted_sets[KEYS.dead][move.payload] = now
+                self._add(KEYS.dead, now, move.payload)
             else:
                 self.lists[KEYS.queue(queue)].append(move.payload)
                 self.sets[KEYS.queues].add(queue)

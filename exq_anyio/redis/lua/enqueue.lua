@@ -47,7 +47,7 @@ while at <= #ARGV do
       run[#run + 1] = ARGV[at + 1]
       if #run == 1000 then flush() end
     else
-      redis.call('ZADD', KEYS[2], ARGV[at + 2], ARGV[at + 1])
+      add(KEYS[2], ARGV[at + 2], ARGV[at + 1])
     end
     job = job + 1
   end

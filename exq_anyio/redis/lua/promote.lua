@@ -12,7 +12,7 @@ for at = 1, #ARGV, 4 do
   if redis.call('ZREM', KEYS[1], ARGV[at]) == 1 then
     local key = tonumber(ARGV[at + 2])
     if key == 2 then
-      redis.call('ZADD', KEYS[2], ARGV[at + 3], ARGV[at + 1])
+      add(KEYS[2], ARGV[at + 3], ARGV[at + 1])
     else
       redis.call('SADD', KEYS[3], ARGV[at + 3])
       redis.call('LPUSH', KEYS[key], ARGV[at + 1])

@@ -11,7 +11,7 @@ local moved = 0
 for at = 3, #ARGV, 3 do
   if redis.call('LREM', KEYS[2], 1, ARGV[at]) == 1 then
     if ARGV[at + 2] == 'x' then
-      redis.call('ZADD', KEYS[4], ARGV[2], ARGV[at + 1])
+      add(KEYS[4], ARGV[2], ARGV[at + 1])
     else
       redis.call('RPUSH', KEYS[3], ARGV[at + 1])
       redis.call('SADD', KEYS[5], ARGV[1])

@@ -64,7 +64,7 @@ while at <= #ARGV do
       if op == 'b' then
         redis.call('RPUSH', queue, ARGV[at + 2])
       elseif target[op] then
-        redis.call('ZADD', KEYS[target[op]], ARGV[at + 3], ARGV[at + 2])
+        add(KEYS[target[op]], ARGV[at + 3], ARGV[at + 2])
         died = died or target[op] == 4
       end
     end
