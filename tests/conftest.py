@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextlib import ExitStack
 
 import attrs
@@ -16,6 +16,24 @@ from exq_anyio.redis.embedded import EmbeddedServer, ServerProcess, private_dire
 def pytest_configure(config: pytest.Config) -> None:
     # Every coroutine test belongs to AnyIO's plugin, without a marker.
     config.option.anyio_mode = "auto"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_report_to_serializable() -> Generator[None, object, object]:
+    """Make a report UTF-8, as pytest-xdist needs it: some tests log, on purpose, what is none."""
+    return _encodable((yield))
+
+
+def _encodable(value: object) -> object:
+    match value:
+        case str():
+            return value.encode("utf-8", "backslashreplace").decode()
+        case dict():
+            return {key: _encodable(inner) for key, inner in value.items()}
+        case list() | tuple():
+            return type(value)(map(_encodable, value))
+        case _:
+            return value
 
 
 @pytest.fixture(scope="module", params=["asyncio", "trio"])
