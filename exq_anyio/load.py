@@ -42,8 +42,9 @@ def load_config(
     *config* is one of
 
     - None: the environment, ``EXQ_`` and the name of a setting in capitals: ``EXQ_URL``, ``EXQ_CONCURRENCY=10``,
-      ``EXQ_QUEUES=mail:10,default``.  Only ``backoff``, ``middleware``, ``client_middleware`` and ``queue_adapter`` have
-      no variable, as they are code.  An empty variable counts as unset, but an empty ``EXQ_NAMESPACE`` means no prefix.
+      ``EXQ_QUEUES=mail:10,default``.  Only ``backoff``, ``middleware``, ``client_middleware`` and ``queue_adapter``
+      have no variable, as they are code.  An empty variable counts as unset, but an empty ``EXQ_NAMESPACE`` means no
+      prefix.
       A variable whose name is almost that of a setting is an error; ``EXQ_LOG_LEVEL`` is none, and read elsewhere.
     - a path: a TOML file, its top-level keys, or the table ``[tool.exq]`` of a ``pyproject.toml``; the environment
       beats it.

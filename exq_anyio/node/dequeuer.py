@@ -50,7 +50,10 @@ class Dequeuer(Protocol):
         """*job* has failed."""
 
     async def stop(self) -> None:
-        """The queue is not polled any more; its jobs have ended."""
+        """It is not asked any more: the queue is given up, or has another dequeuer.
+
+        Jobs that still run tell their end all the same.
+        """
 
 
 class LocalLimit:
@@ -157,11 +160,11 @@ async def poll(line: Line, source: Source) -> None:
 
 async def _turn(line: Line, source: Source) -> None:
     """One fetch, and a wait if the queue is empty."""
-    free = await line.dequeuer.available()
+    freed = line.freed = anyio.Event()  # before the question, so that no job that ends meanwhile is missed
+    free = await _free(line)
     if free < 1:
-        line.freed = anyio.Event()
         with anyio.move_on_after(RECHECK):
-            await line.freed.wait()
+            await freed.wait()
         return
     held = len(line.held)
     fetched = await source.store.fetch(source.claim, line.queue, min(free, MOST))
@@ -176,6 +179,15 @@ async def _turn(line: Line, source: Source) -> None:
     payload = await source.store.wait(source.claim, line.queue, source.poll_timeout)
     if payload is not None:
         await _receive(line, source, [payload])
+
+
+async def _free(line: Line) -> int:
+    try:
+        return await line.dequeuer.available()
+    except Exception:
+        # The user's own dequeuer, which may ask a service that is away.
+        logger.exception("dequeuer failed, its queue is asked for again: queue=%s", line.queue)
+        return 0
 
 
 async def _receive(line: Line, source: Source, payloads: list[bytes]) -> None:

@@ -278,7 +278,10 @@ class Node:
         if line is not None and line.ending:
             # The jobs that still run keep their place in the line, so that nobody takes them for stranded.
             await line.idle.wait()
+        former = None if line is None or line.idle.is_set() else line.dequeuer
         self._begin(queue)
+        if former is not None and former is not self._lines[queue.name].dequeuer:
+            await former.stop()
 
     async def unsubscribe(self, queue: str) -> None:
         """Take no more jobs from *queue*; those that run go on."""

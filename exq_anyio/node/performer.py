@@ -108,7 +108,7 @@ class Performer:
 
     def start(self, tasks: TaskGroup, line: Line, job: Job, number: int) -> None:
         """Take a slot for *job* and have a task of *tasks* perform it."""
-        line.dequeuer.dispatched(job)
+        _tell(line.dequeuer.dispatched, job)
         run = Running(job, line=line, dequeuer=line.dequeuer, number=number, started=self._clock())
         self.running[id(run)] = run
         self._ready.append(run)
@@ -182,7 +182,7 @@ class Performer:
     def _release(self, run: Running, *, failed: bool) -> None:
         """Free the slot of *run*."""
         del self.running[id(run)]
-        (run.dequeuer.failed if failed else run.dequeuer.processed)(run.job)
+        _tell(run.dequeuer.failed if failed else run.dequeuer.processed, run.job)
         run.line.release(run.number)
 
     def _outcome(self, run: Running, ended: object, was_cut: bool) -> Settlement | None:
@@ -292,6 +292,14 @@ def in_context(coroutine: Coroutine[object, object, object], context: Context) -
             step = partial(coroutine.send, (yield awaited))
         except BaseException as error:
             step = partial(coroutine.throw, error)
+
+
+def _tell(dequeuer: Callable[[Job], None], job: Job) -> None:
+    """Tell a dequeuer, which may be the user's own: its bug must cost no job and no slot."""
+    try:
+        dequeuer(job)
+    except Exception:
+        logger.exception("dequeuer failed: jid=%s queue=%s", job.jid, job.queue)
 
 
 def _really_cancelled() -> bool:

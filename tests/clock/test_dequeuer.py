@@ -110,7 +110,7 @@ async def test_a_job_frees_the_slot_of_the_dequeuer_that_it_was_taken_under(worl
         await site.node.subscribe(QueueConfig("q", dequeuer=second))
         await site.q.enqueue("q", lasts, [1])
         await trio.sleep(15)
-    assert first.calls == [(0, "dispatched 10"), (10, "processed 10")]
+    assert first.calls == [(0, "dispatched 10"), (1, "stop"), (10, "processed 10")]
     assert [call for _, call in second.calls] == ["dispatched 1", "processed 1", "stop"]
 
 
@@ -141,3 +141,35 @@ async def test_a_subscription_during_an_unsubscription_stops_the_old_dequeuer_an
         await trio.sleep(1)
         for told in new.values():
             assert told.calls == [(5, "dispatched 1"), (5, "processed 1")]
+
+
+class Broken:
+    """Has a bug in everything that it is asked or told, but for the first question."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    async def available(self) -> int:
+        self.asked += 1
+        if self.asked != 2:
+            raise RuntimeError("available")
+        return 2
+
+    def dispatched(self, job: Job) -> None:
+        raise RuntimeError("dispatched")
+
+    processed = failed = dispatched
+
+    async def stop(self) -> None:
+        pass
+
+
+async def test_a_dequeuer_with_a_bug_is_asked_again_and_costs_no_job(world: World) -> None:
+    broken = Broken()
+    async with working(world, quick, queues={"q": broken}) as site:
+        await site.q.enqueue("q", quick, ["fails"])
+        await site.q.enqueue("q", quick, ["well"])
+        await trio.sleep(5)
+        assert world.strings["stat:processed"] == "2"
+        assert queue_and_backup(world) == ([], [])
+    assert broken.asked >= 4
