@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 import anyio
 import attrs
@@ -20,7 +20,11 @@ T = TypeVar("T")
 Record = dict[str, Any]
 
 
-async def until(condition: Callable[[], Awaitable[T] | T], seconds: float = 15) -> T:
+@overload
+async def until(condition: Callable[[], Awaitable[T]], seconds: float = 15) -> T: ...
+@overload
+async def until(condition: Callable[[], T], seconds: float = 15) -> T: ...
+async def until(condition: Callable[[], object], seconds: float = 15) -> object:
     """What *condition* returns as soon as it is true; TimeoutError after *seconds*."""
     with anyio.fail_after(seconds):
         while True:
@@ -116,6 +120,11 @@ class Scene:
         """Put *payloads* in the backup queue of a node, the oldest first, as if it had taken them."""
         await self.redis.sadd(self.key(f"{node_id}:taken"), [queue])
         await self.redis.lpush(self.key(f"queue:backup::{node_id}::{queue}"), payloads)
+
+    async def calls(self) -> dict[str, int]:
+        """How often each command was called since the statistics were reset, also from scripts."""
+        stats: dict[str, Any] = dict(await self.redis.info("commandstats"))
+        return {name.removeprefix("cmdstat_"): stat["calls"] for name, stat in stats.items()}
 
     async def connections(self) -> list[str]:
         """The open connections of our engine, as the server sees them."""

@@ -81,7 +81,12 @@ async def test_a_url_that_comes_from_the_environment_beats_host_and_port(
 ) -> None:
     monkeypatch.setenv("WHERE", scene.url)
     monkeypatch.setenv("HOW_MANY", "7")
-    settings = {"host": "203.0.113.9", "port": 1, "concurrency": {"env": "HOW_MANY"}, "name": {"env": "NO", "default": "x"}}
+    settings = {
+        "host": "203.0.113.9",
+        "port": 1,
+        "concurrency": {"env": "HOW_MANY"},
+        "name": {"env": "NO", "default": "x"},
+    }
     async with scene.open(idle, **{**settings, "url": {"env": "WHERE"}}) as q:
         assert (q.config.url, q.config.concurrency, q.config.name) == (scene.url, 7, "x")
         assert await q.enqueue("default", "Elsewhere")
@@ -93,9 +98,7 @@ async def test_a_variable_that_is_not_there_is_an_error_that_names_setting_and_v
             pass
 
 
-async def test_a_password_is_in_no_repr_no_error_and_no_log(
-    scene: Scene, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_password_is_in_no_repr_no_error_and_no_log(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     secret = "s3cret-Pa55"
     await scene.redis.config_set({"requirepass": secret})

@@ -71,7 +71,12 @@ async def test_a_job_whose_node_died_too_often_is_dead_and_the_others_are_back(s
     async with scene.open(queues=[], node_identifier="box"):
         assert [(job["args"], job["rescue_count"]) for job in records(await scene.queue())] == [([2], 1), ([3], 1)]
         (dead,) = await scene.entries("dead")
-    assert (dead["class"], dead["extra"], dead["rescue_count"], dead["queue"]) == ("Killer", {"kept": True}, 4, "default")
+    assert (dead["class"], dead["extra"], dead["rescue_count"], dead["queue"]) == (
+        "Killer",
+        {"kept": True},
+        4,
+        "default",
+    )
     assert dead["failed_at"] >= now
     assert dead["error_class"]
     assert dead["error_message"]

@@ -1,0 +1,248 @@
+"""The end of an instance: running jobs end or go back, and nothing of it is left anywhere."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import threading
+import time
+from functools import partial
+
+import anyio
+import pytest
+import trio
+
+import exq_anyio as exq
+
+from .scene import Scene, payload, until
+
+
+class Sleeper:
+    """A worker whose jobs sleep, and tell when they begin and end."""
+
+    def __init__(self) -> None:
+        self.started: list[str] = []
+        self.ended: list[str] = []
+        self.cancelled: list[str] = []
+
+        @exq.worker(name="Sleep")
+        async def sleep(seconds: float, name: str) -> None:
+            self.started.append(name)
+            try:
+                await anyio.sleep(seconds)
+            except anyio.get_cancelled_exc_class():
+                self.cancelled.append(name)
+                raise
+            self.ended.append(name)
+
+        self.worker = sleep
+
+
+async def test_a_stop_waits_for_running_jobs_and_leaves_the_rest_in_the_queue(scene: Scene) -> None:
+    sleeper = Sleeper()
+    async with scene.open(sleeper.worker, concurrency=2) as q:
+        await q.enqueue_all([sleeper.worker.job(0.2, name) for name in "abcd"])
+        await until(lambda: len(sleeper.started) == 2)
+    assert (sorted(sleeper.ended), sleeper.cancelled) == (["a", "b"], [])
+    assert await scene.count("processed") == 2
+    assert len(await scene.queue()) == 2
+
+
+async def test_a_long_job_goes_back_untouched_and_first_in_line_and_a_short_one_ends(scene: Scene) -> None:
+    sleeper = Sleeper()
+    long, other_long = payload("Sleep", 60, "long", field={"kept": 1.50}), payload("Sleep", 60, "other")
+    waiting = payload("Sleep", 0, "waiting")
+    await scene.push("default", long, payload("Sleep", 0.1, "short"), other_long)
+    began = time.monotonic()
+    async with scene.open(sleeper.worker, concurrency=3, shutdown_timeout=0.5):
+        await until(lambda: len(sleeper.started) == 3)
+        await scene.push("default", waiting)
+    assert time.monotonic() - began < 3
+    assert (sleeper.ended, sorted(sleeper.cancelled)) == (["short"], ["long", "other"])
+    queue = await scene.queue()
+    assert sorted(queue[:2]) == sorted([long, other_long])
+    assert queue[2:] == [waiting]
+    assert (await scene.count("processed"), await scene.count("failed")) == (1, 0)
+    assert await scene.scored("retry") == []
+
+
+async def test_after_a_stop_only_jobs_and_counters_are_left(scene: Scene) -> None:
+    sleeper = Sleeper()
+    async with scene.open(sleeper.worker, concurrency=1, shutdown_timeout=0, heartbeat_interval=0.02) as q:
+        node = str(q.node_id)
+        await q.enqueue_all([sleeper.worker.job(seconds, "x") for seconds in (0, 60, 60)])
+        await until(lambda: scene.hash(f"{node}:work"))
+        assert {key for key in await scene.keys() if not key.startswith("stat:")} == {
+            "queues", "queue:default", f"queue:backup::{node}::default", "heartbeats", "processes", "leases",
+            node, f"{node}:lease", f"{node}:taken", f"{node}:work", f"{node}:workers",
+        }  # fmt: skip
+    assert {key for key in await scene.keys() if not key.startswith("stat:")} == {"queues", "queue:default"}
+    assert len(await scene.queue()) == 2
+
+
+def tasks() -> int:
+    """Tasks of this event loop."""
+    try:
+        return len(asyncio.all_tasks())
+    except RuntimeError:
+        return trio.lowlevel.current_statistics().tasks_living
+
+
+def our_threads() -> list[str]:
+    """Threads that run our code; idle ones of a pool, which AnyIO and Trio keep for later, do not."""
+    own = threading.get_ident()
+    stacks = {ident: frame for ident, frame in sys._current_frames().items() if ident != own}
+    found = []
+    for ident, frame in stacks.items():
+        while frame is not None:
+            if "exq_anyio" in frame.f_code.co_filename and "redis/embedded" not in frame.f_code.co_filename:
+                found.append(f"{ident}: {frame.f_code.co_name}")
+            frame = frame.f_back  # type: ignore[assignment]
+    return found
+
+
+def children() -> set[str]:
+    """Ids of the processes that this one has started, whatever their group."""
+    listed = subprocess.run(["ps", "-A", "-o", "ppid=,pid=,comm="], capture_output=True, text=True, check=True).stdout
+    rows = [row.split(None, 2) for row in listed.splitlines()]
+    return {pid for parent, pid, name in rows if parent == str(os.getpid()) and name.strip() != "ps"}
+
+
+async def test_after_a_stop_no_task_socket_thread_or_file_is_left(scene: Scene) -> None:
+    sleeper = Sleeper()
+
+    @exq.worker(name="Sync")
+    def sync() -> None:
+        time.sleep(0.01)
+
+    async def work() -> None:
+        async with scene.open(sleeper.worker, sync, heartbeat_interval=0.02, shutdown_timeout=0) as q:
+            await q.enqueue_all([sleeper.worker.job(0, "short"), sleeper.worker.job(60, "long"), sync.job()])
+            await until(lambda: counted(scene, 2))
+            assert our_threads()
+            assert await scene.connections()
+        await scene.redis.flushall()
+
+    await work()  # what is made once in a process is made now
+    before = tasks(), len(os.listdir("/dev/fd")), children()
+    await work()
+    assert (tasks(), len(os.listdir("/dev/fd")), children()) == before
+    assert our_threads() == []
+    assert await scene.connections() == []
+
+
+async def counted(scene: Scene, runs: int) -> bool:
+    return await scene.count("processed") == runs
+
+
+@pytest.mark.parametrize("queues", [[], ["default"], ["a", "b", "c"]])
+async def test_what_is_opened_and_closed_at_once_leaves_nothing(scene: Scene, queues: list[str]) -> None:
+    for _ in range(10):
+        async with scene.open(queues=queues):
+            pass
+        async with scene.enqueuer():
+            pass
+    assert await scene.keys() == set()
+    assert await scene.connections() == []
+    assert our_threads() == []
+
+
+async def test_an_embedded_server_is_gone_with_its_instance() -> None:
+    sleeper = Sleeper()
+    before = children()
+    async with exq.open(url="embedded://", workers=[sleeper.worker]) as q:
+        await q.enqueue("default", sleeper.worker, [0, "x"])
+        await until(lambda: sleeper.ended == ["x"])
+        assert len(children()) > len(before)
+    assert children() == before
+
+
+async def test_a_sync_job_ends_in_its_grace_like_any_other(scene: Scene) -> None:
+    ended: list[str] = []
+
+    @exq.worker(name="Sync")
+    def sync() -> None:
+        time.sleep(0.2)
+        ended.append("sync")
+
+    async with scene.open(sync) as q:
+        await q.enqueue("default", sync)
+        await until(partial(scene.backup, str(q.node_id)))
+    assert ended == ["sync"]
+    assert await scene.count("processed") == 1
+
+
+async def test_a_job_whose_thread_does_not_end_stays_for_recovery_and_is_named(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    go_on = threading.Event()
+
+    @exq.worker(name="Stuck")
+    def stuck() -> None:
+        go_on.wait(20)
+
+    try:
+        async with scene.open(stuck, shutdown_timeout=0.05) as q:
+            node = str(q.node_id)
+            jid = await q.enqueue("default", stuck)
+            await until(partial(scene.backup, node))
+    finally:
+        go_on.set()
+    assert len(await scene.backup(node)) == 1
+    assert f"{node}:lease" in await scene.keys()
+    assert [record for record in caplog.messages if jid in record and "stays for recovery" in record]
+
+
+async def test_a_job_that_swallows_its_cancellation_and_ends_well_is_done(scene: Scene) -> None:
+    started = anyio.Event()
+
+    @exq.worker(name="Stubborn")
+    async def stubborn() -> None:
+        started.set()
+        try:
+            await anyio.sleep(60)
+        except anyio.get_cancelled_exc_class():  # as one must not, and many do
+            return
+
+    async with scene.open(stubborn, shutdown_timeout=0.05) as q:
+        await q.enqueue("default", stubborn)
+        await started.wait()
+    assert (await scene.count("processed"), await scene.queue()) == (1, [])
+
+
+async def test_a_job_that_fails_while_it_is_stopped_goes_back_uncounted(scene: Scene) -> None:
+    started = anyio.Event()
+
+    @exq.worker(name="Breaks")
+    async def breaks() -> None:
+        started.set()
+        try:
+            await anyio.sleep(60)
+        finally:
+            raise ValueError("on the way out")
+
+    async with scene.open(breaks, shutdown_timeout=0.05) as q:
+        await q.enqueue("default", breaks)
+        before = await until(partial(scene.backup, str(q.node_id)))
+        await started.wait()
+    assert await scene.queue() == before
+    assert (await scene.count("processed"), await scene.scored("retry")) == (0, [])
+
+
+async def test_a_signal_in_redis_stops_the_node_which_leaves_the_instance_open(scene: Scene) -> None:
+    sleeper = Sleeper()
+    async with scene.open(sleeper.worker) as q:
+        node = str(q.node_id)
+        await q.enqueue("default", sleeper.worker, [0.1, "x"])
+        await until(lambda: sleeper.started == ["x"])
+        await scene.redis.lpush(scene.key(f"{node}-signals"), ["TERM"])
+        await until(lambda: lease_gone(scene, node))
+        assert sleeper.ended == ["x"]
+        await q.enqueue("default", sleeper.worker, [0, "later"])
+    assert len(await scene.queue()) == 1
+
+
+async def lease_gone(scene: Scene, node: str) -> bool:
+    return f"{node}:lease" not in await scene.keys()
