@@ -13,7 +13,7 @@ tries to connect, with a pause that grows to a second; when it succeeds, the gat
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Protocol, TypeAlias, cast
 
@@ -186,12 +186,16 @@ class Connections:
             RedisUnavailable: it stayed closed; nothing was sent.
         """
         if self._closed:
-            raise ExqError("this instance is closed: use it inside the block that opened it")
+            raise closed()
         if self._trouble is not None:
             with anyio.move_on_after(self._where.connect_timeout):
                 await self.available()
         if (trouble := self._trouble) is not None:
             raise RedisUnavailable(trouble.address, trouble.problem)
+
+    def start(self, task: Callable[[], Coroutine[object, object, None]]) -> None:
+        """Run *task* until it ends or the connections do."""
+        self._tasks.start_soon(task)
 
     def close(self) -> None:
         """Let nothing more be sent."""
@@ -291,6 +295,11 @@ def _close_buffers(connection: BaseConnection) -> None:
     for buffer in ("write", "push_message", "streamed_message"):
         for end in ("in", "out"):
             getattr(connection, f"_{buffer}_buffer_{end}").close()
+
+
+def closed() -> ExqError:
+    """What becomes of a command after the end of its instance."""
+    return ExqError("this instance is closed: use it inside the block that opened it")
 
 
 def translate(error: Exception, address: str, *, maybe_done: bool) -> ExqError:
