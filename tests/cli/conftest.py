@@ -9,17 +9,22 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import attrs
 import pytest
 import valkey as server_client
 
+from exq_anyio.cli.main import main
 from exq_anyio.redis.embedded import EmbeddedServer
 
 EXQ = str(Path(sys.executable).with_name("exq"))
 
 PATIENCE = 20.0
 """Seconds after which something that should happen soon has not happened."""
+
+Client: TypeAlias = Any
+"""A synchronous client of the server; its own types are those of the asynchronous one as well."""
 
 WORKERS = """
 import time
@@ -84,7 +89,7 @@ class Shell:
     directory: Path
     environment: Mapping[str, str]
 
-    def run(self, *args: str, env: Mapping[str, str] = {}, text: bool = True) -> subprocess.CompletedProcess[str]:
+    def run(self, *args: str, env: Mapping[str, str] = {}) -> subprocess.CompletedProcess[str]:
         """``exq *args``, to its end."""
         return subprocess.run(
             [EXQ, *args],
@@ -115,6 +120,26 @@ def shell(tmp_path: Path, valkey: EmbeddedServer, namespace: str) -> Shell:
 
 
 @pytest.fixture
+def typed(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """``exq *args`` in this process, in an eighth of the time: its status, stdout and stderr."""
+    for name, value in shell.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(shell.directory)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+
+    def typed(*args: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["exq", *args])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert isinstance(ended.value.code, int)
+        return ended.value.code, *capsys.readouterr()
+
+    return typed
+
+
+@pytest.fixture
 def start(shell: Shell, backend: str) -> Iterator[Callable[..., Worker]]:
     """Start ``exq run jobs`` with more options, on the backend, and return when it is up."""
     workers: list[Worker] = []
@@ -142,7 +167,7 @@ def start(shell: Shell, backend: str) -> Iterator[Callable[..., Worker]]:
 
 
 @pytest.fixture
-def client(valkey: EmbeddedServer) -> Iterator[server_client.Valkey]:
+def client(valkey: EmbeddedServer) -> Iterator[Client]:
     """Another program's client of the tests' server."""
     with server_client.Valkey(unix_socket_path=valkey.socket, decode_responses=True) as client:
         yield client

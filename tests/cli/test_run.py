@@ -1,24 +1,24 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 
 import pytest
-import valkey as server_client
 
-from .conftest import EXQ, Shell, Worker, until
+from .conftest import EXQ, Client, Shell, Worker, until
 
 Start = Callable[..., Worker]
-Client = server_client.Valkey
 
 
 def taken(client: Client, namespace: str) -> list[str]:
     """What lies in backup queues."""
-    return [key for key in client.scan_iter(f"{namespace}:queue:backup::*")]
+    return list(client.scan_iter(f"{namespace}:queue:backup::*"))
 
 
 def waiting(client: Client, namespace: str, queue: str = "default") -> list[str]:
@@ -136,11 +136,7 @@ def test_a_thread_that_was_given_up_at_its_timeout_does_not_keep_the_process(
     assert worker.ends() == 0
 
 
-def test_a_term_while_it_waits_for_a_redis_that_says_nothing_ends_it(
-    start: Start, shell: Shell, private_valkey: Callable[..., object]
-) -> None:
-    import socket
-
+def test_a_term_while_it_waits_for_a_redis_that_says_nothing_ends_it(start: Start) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
         worker = start("--redis-url", f"redis://127.0.0.1:{port}", wait=False)
@@ -201,8 +197,6 @@ def test_each_record_is_one_line_that_a_terminal_does_not_obey(
         rf"error=ZeroDivisionError('first\nsecond \x1b[31m') ({shell.path('jobs.py')}:{_line_of(shell, 'raise')})"
     )
     stamp = r"20\d\d-\d\d-\d\d \d\d:\d\d:\d\d\.\d\d\d (INFO|WARNING|ERROR) +exq_anyio: "
-    import re
-
     assert [line for line in lines if not re.match(stamp, line)] == []
 
 
@@ -253,16 +247,19 @@ def test_without_workers_it_does_not_start(shell: Shell) -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--queue", "mail:0"], "exq: queues: the concurrency of 'mail' must be 1 or more, or inf (\"infinite\"), not 0\n"),
-        (["--queue", "a\nb"], "exq: queues: queue 'a\\nb': must not hold control characters\n"),
-        (["--concurrency", "many"], "exq: concurrency: must be a whole number, not 'many'\n"),
-        (["--shutdown-timeout", "-1"], "exq: shutdown_timeout: must be from 0 to 86,400 seconds, not -1.0\n"),
-        (["--node-identifier", "a#1"], 'exq: node_identifier: must hold neither "#" nor "::", which separate the parts of a key\n'),
-        (["--redis-url", "http://user:secret@x"], "exq: url: must begin with redis://, rediss://, unix://, embedded://, redis+sentinel:// or redis+cluster://\n"),
+        (["--queue", "mail:0"], "queues: the concurrency of 'mail' must be 1 or more, "),
+        (["--queue", "a\nb"], "queues: queue 'a\\nb': must not hold control characters\n"),
+        (["--concurrency", "many"], "concurrency: must be a whole number, not 'many'\n"),
+        (["--shutdown-timeout", "-1"], "shutdown_timeout: must be from 0 to 86,400 seconds, not -1.0\n"),
+        (["--node-identifier", "a#1"], 'node_identifier: must hold neither "#" nor "::", '),
+        (["--redis-url", "http://user:secret@x"], "url: must begin with redis://, rediss://, unix://, "),
     ],
-)  # fmt: skip
+)
 def test_a_bad_setting_is_one_line_and_status_1(shell: Shell, arguments: list[str], says: str) -> None:
-    assert fails(shell, 1, "run", "jobs", *arguments) == says
+    said = fails(shell, 1, "run", "jobs", *arguments)
+    assert said.startswith(f"exq: {says}")
+    assert said.count("\n") == 1
+    assert "secret" not in said
 
 
 @pytest.mark.parametrize("key", ["heartbeats", "leases"])
