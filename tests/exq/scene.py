@@ -70,7 +70,7 @@ class Scene:
         return self.open(**{"mode": "enqueuer", **settings})
 
     def key(self, name: str) -> str:
-        return f"{self.namespace}:{name}"
+        return f"{self.namespace}:{name}" if self.namespace else name
 
     async def push(self, queue: str, *payloads: bytes) -> None:
         """Put *payloads* in, the first to be taken first, as another program would."""
@@ -100,7 +100,7 @@ class Scene:
 
     async def keys(self) -> set[str]:
         """Every key of the namespace, without its prefix."""
-        prefix = f"{self.namespace}:"
+        prefix = self.key("")
         return {key.decode().removeprefix(prefix) for key in await self.redis.keys(f"{prefix}*")}
 
     async def hash(self, name: str) -> Mapping[str, str]:
