@@ -75,7 +75,7 @@ def build(session: nox.Session) -> None:
     session.run("python", "-m", "build", "--outdir", str(dist))
     (wheel,) = dist.glob("*.whl")
     fresh = dist / "venv"
-    session.run("python", "-m", "venv", str(fresh))
+    session.run("python", "-m", "venv", "--clear", str(fresh))
     bare = {name: None for name in os.environ if name.startswith(("EXQ_", "PYTHON", "VIRTUAL_ENV"))}
     session.run(str(fresh / "bin" / "pip"), "install", "--quiet", f"{wheel}[embedded]", env=bare, external=True)
     session.chdir(dist)
