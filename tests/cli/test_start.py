@@ -1,0 +1,53 @@
+"""What is imported, and how long it takes: every Python process that enqueues pays for it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+from .conftest import EXQ
+
+HEAVY = {"coredis", "trio", "asyncio", "rich", "uvloop", "hypothesis", "exq_anyio.node.node", "exq_anyio.redis.store"}
+
+
+def imported_by(statement: str) -> set[str]:
+    code = f"import sys; sys.argv = ['exq', '--version']\n{statement}\nprint('\\n' + '\\n'.join(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("statement", "ours"),
+    [
+        ("import exq_anyio", "exq_anyio.app"),
+        ("import exq_anyio.cli.main as cli\ntry: cli.main()\nexcept SystemExit: pass", "exq_anyio.cli.run"),
+    ],
+    ids=["package", "executable"],
+)
+def test_neither_coredis_nor_an_event_loop_is_imported(statement: str, ours: str) -> None:
+    modules = imported_by(statement)
+    assert ours in modules
+    assert modules & HEAVY == set()
+
+
+@pytest.mark.parametrize(
+    ("command", "limit"),
+    [([sys.executable, "-c", "import exq_anyio"], 0.15), ([EXQ, "--help"], 0.3)],
+    ids=["import", "help"],
+)
+def test_it_starts_soon(command: list[str], limit: float) -> None:
+    # The start of Python itself is not ours: it takes as long as the machine is busy.  The best of some counts.
+    def seconds(command: list[str]) -> float:
+        began = time.perf_counter()
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        return time.perf_counter() - began
+
+    best = float("inf")
+    for _ in range(20):
+        best = min(best, seconds(command) - seconds([sys.executable, "-c", ""]))
+        if best < limit:
+            return
+    pytest.fail(f"{command} takes {best:.3f} s more than Python alone, at most {limit} s are allowed")

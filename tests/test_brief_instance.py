@@ -1,0 +1,32 @@
+"""An instance that is closed as soon as it is open: nothing has begun yet, and all has to end."""
+
+from __future__ import annotations
+
+import logging
+
+import anyio
+import pytest
+
+import exq_anyio as exq
+from exq_anyio.redis.embedded import EmbeddedServer
+
+TIMES = 25
+
+
+async def test_it_ends_whatever_has_not_begun_yet(valkey: EmbeddedServer, namespace: str) -> None:
+    # The heartbeat's thread may be told to stop before it has a loop that could be told anything.
+    for _ in range(TIMES):
+        with anyio.fail_after(10):
+            async with exq.open(url=valkey.url, namespace=namespace):
+                pass
+
+
+async def test_asyncio_has_nothing_to_complain_of(
+    valkey: EmbeddedServer, namespace: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    # A read on a Unix socket may be cancelled just as its data comes.
+    with caplog.at_level(logging.WARNING, "asyncio"):
+        for _ in range(TIMES):
+            async with exq.open(url=valkey.url, namespace=namespace):
+                pass
+    assert [record.getMessage() for record in caplog.records if record.name == "asyncio"] == []
