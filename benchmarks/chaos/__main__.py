@@ -7,6 +7,7 @@ import json
 import random
 import secrets
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -40,6 +41,7 @@ def main() -> None:
     parser.add_argument("--keep", action="store_true", help="keep what the processes wrote, also when all is well")
     asked = parser.parse_args()
     seed = asked.seed or secrets.token_hex(4)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # and leave no process behind
     print(f"seed={seed} backend={asked.backend} minutes={asked.minutes:g}", flush=True)
     directory = Path(tempfile.mkdtemp(prefix="exq-chaos-"))
     problems = run(directory, seed, asked.backend, asked.minutes, asked.rate)

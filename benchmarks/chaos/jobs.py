@@ -42,6 +42,8 @@ class Planned:
     args: list[object]
     options: Options
     fate: Fate = Fate()
+    after: float | None = None
+    """Seconds until it is due; None: now."""
     repeat: bool = False
     """Whether an enqueue that may have happened is repeated, as a lock on its jid makes safe."""
 
@@ -83,7 +85,7 @@ def _snoozing(rng: random.Random, jid: str) -> Planned:
 
 
 def _scheduled(rng: random.Random, jid: str) -> Planned:
-    return attrs.evolve(_nap(rng, jid), options={"after": rng.uniform(0.1, 4)})
+    return attrs.evolve(_nap(rng, jid), after=rng.uniform(0.1, 4))
 
 
 def _unique(rng: random.Random, jid: str) -> Planned:

@@ -49,12 +49,10 @@ class Producer:
         certain = False
         while not certain:
             certain = await self._push(q, [(jid, job)])
-, q: exq.Exq, jobs: list[tuple[str, Planned]]) -> bool:
+
+    async def _push(self, q: exq.Exq, jobs: list[tuple[str, Planned]]) -> bool:
         """Enqueue *jobs* in one call and write down what became of each; false when that is not certain."""
-        specs = [
-            exq.JobSpec(worker=job.worker, args=tuple(job.args)).on(queue=job.queue, jid=jid, **job.options)
-            for jid, job in jobs
-        ]
+        specs = [spec(jid, job) for jid, job in jobs]
         for jid, _ in jobs:
             self._ledger.write("sent", jid)
         try:
@@ -73,9 +71,15 @@ class Producer:
         return True
 
 
+def spec(jid: str, job: Planned) -> exq.JobSpec:
+    """*job* as it is enqueued."""
+    made = exq.JobSpec(worker=job.worker, args=tuple(job.args)).on(queue=job.queue, **job.options)
+    return made.on(jid=jid) if job.after is None else made.on(jid=jid, after=job.after)
+
+
 async def run(asked: argparse.Namespace) -> None:
     """Enqueue until SIGTERM; the call that is under way then is still made."""
-    options = {"timeout": 2, "connect_timeout": 1}
+    options: dict[str, float] = {"timeout": 2, "connect_timeout": 1}
     producer = Producer(asked.name, asked.seed, Ledger(asked.ledger))
     async with anyio.create_task_group() as tasks:
         with anyio.open_signal_receiver(signal.SIGTERM) as signals:
