@@ -30,3 +30,8 @@ async def test_asyncio_has_nothing_to_complain_of(
             async with exq.open(url=valkey.url, namespace=namespace):
                 pass
     assert [record.getMessage() for record in caplog.records if record.name == "asyncio"] == []
+
+
+async def test_serve_that_cannot_start_raises_why_and_not_a_group() -> None:
+    with pytest.raises(exq.RedisUnavailable):
+        await exq.serve(url="unix:///no/such.sock")

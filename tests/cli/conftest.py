@@ -27,6 +27,7 @@ Client: TypeAlias = Any
 """A synchronous client of the server; its own types are those of the asynchronous one as well."""
 
 WORKERS = """
+import logging
 import time
 from pathlib import Path
 
@@ -46,6 +47,7 @@ def block(seconds: float, path: str) -> None:
 
 @exq.worker
 async def fail() -> None:
+    logging.getLogger("app").warning("one\\n  two \\x1b[31m")
     raise ZeroDivisionError("first\\nsecond \\x1b[31m")
 """
 
