@@ -73,7 +73,7 @@ class Store(Protocol):
         """Note that the node takes from *queue*."""
 
     async def beat(self, claim: Claim, beat: Beat) -> None:
-        """Say that the node lives, and what it does."""
+        """Say that the node lives, and what it does; a WrongType may mean that only the latter was not written."""
 
     async def signal(self, claim: Claim, seconds: float) -> str | None:
         """Wait for a signal sent to the node; None after *seconds*."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from typing import cast
 
@@ -15,6 +16,8 @@ from . import scripts
 from .connect import Argument, Connections, Link, Reply
 from .keys import Keys
 from .rotation import Rotation
+
+logger: logging.Logger = logging.getLogger("exq_anyio")
 
 FETCH_LIMIT = 1_000
 """Most payloads that one fetch takes."""
@@ -49,10 +52,11 @@ class RedisStore:
         self._dead_timeout = dead_timeout
         self._max_waits = max_waits
         self._waits: dict[str, Link] = {}
-        self._waiting: set[str] = set()
+        self._waiting: dict[str, object] = {}
         self._rotation = Rotation(self._lengths)
         self._signals: Link | None = None
         self._may_unblock = True
+        self._broken_counters: set[bytes] = set()
 
     async def available(self) -> None:
         """See :class:`~exq_anyio.node.store.Store`."""
@@ -87,7 +91,7 @@ class RedisStore:
         if not self._may_unblock:
             seconds = min(seconds, REFUSED_WAIT)
         source, backup = self._keys.queue(queue), self._keys.backup(claim.node_id, queue)
-        self._waiting.add(queue)
+        self._waiting[queue] = object()
         try:
             taken = await link.request(
                 b"BLMOVE", source, backup, "RIGHT", "LEFT", repr(seconds), timeout=seconds + self._connections.timeout
@@ -97,13 +101,15 @@ class RedisStore:
             await anyio.sleep(min(seconds, FULL_WAIT))
             return None
         finally:
-            self._waiting.discard(queue)
+            del self._waiting[queue]
         return cast("bytes | None", taken)
 
     async def unblock(self, queue: str) -> None:
         """See :class:`~exq_anyio.node.store.Store`."""
         self._rotation.end(queue)
-        while queue in self._waiting and self._may_unblock:
+        # Only this wait: the queue of a poller that goes on is soon waited for again.
+        wait = self._waiting.get(queue)
+        while wait is not None and self._waiting.get(queue) is wait and self._may_unblock:
             client_id = self._waits[queue].client_id
             try:
                 if client_id is not None:
@@ -137,7 +143,11 @@ class RedisStore:
                 keys.append(self._keys.unique(token))
                 args += ("u", len(keys), jid)
         answer = cast("bytes", await self._run(claim, "settle", keys, args))
-        return [flag == 0x31 for flag in answer]
+        flags, _, broken = answer.partition(b" ")
+        if broken and broken not in self._broken_counters:
+            self._broken_counters.add(broken)
+            logger.error("counter cannot count, rename or delete it: key=%r", _text(broken))
+        return [flag == 0x31 for flag in flags]
 
     async def rename(self, claim: Claim, queue: str, pairs: Sequence[tuple[bytes, bytes]]) -> None:
         """See :class:`~exq_anyio.node.store.Store`."""

@@ -71,10 +71,7 @@ STEPS: dict[str, tuple[Step, dict[str, str]]] = {
     ),
     "beat": (
         lambda place: place.store.beat(CLAIM, Beat({"busy": "1"}, [("a", b"A", b"AA")])),
-        {
-            f"{NODE}:lease": "hash", "leases": "set", "processes": "set", "heartbeats": "zset",
-            NODE: "hash", f"{NODE}:work": "hash", f"{NODE}:workers": "hash",
-        },
+        {f"{NODE}:lease": "hash", "leases": "set", "heartbeats": "zset"},
     ),
     "leave": (
         lambda place: place.store.leave(CLAIM),
@@ -141,6 +138,20 @@ async def test_a_key_of_another_type_is_named_and_nothing_is_changed(
     found = "list" if kind == "string" else "string"
     assert (caught.value.key, caught.value.expected, caught.value.found) == (f"{place.namespace}:{key}", kind, found)
     assert await place.state() == before
+
+
+@pytest.mark.parametrize(
+    ("key", "kind"), [("processes", "set"), (NODE, "hash"), (f"{NODE}:work", "hash"), (f"{NODE}:workers", "hash")]
+)
+async def test_a_node_lives_though_what_it_does_cannot_be_written(place: InRedis, key: str, kind: str) -> None:
+    await prepare(place, {**READY, key: b"other"})
+    before = await place.state()
+    with pytest.raises(WrongType) as caught:
+        await place.store.beat(CLAIM, Beat({"busy": "1"}, [("a", b"A", b"AA")]))
+    assert (caught.value.key, caught.value.expected) == (f"{place.namespace}:{key}", kind)
+    after = await place.state()
+    assert after["heartbeats"][NODE.encode()] > before["heartbeats"][NODE.encode()]
+    assert {**after, "heartbeats": 0} == {**before, "heartbeats": 0}
 
 
 @pytest.mark.parametrize("name", sorted(STEPS))

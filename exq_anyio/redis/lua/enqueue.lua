@@ -10,11 +10,11 @@
 
 local width = {q = 3, u = 4, p = 2, s = 3}
 
-local bad = wrong(KEYS[1], 'set') or wrong(KEYS[2], 'zset')
-local at = 1
+local bad, at = nil, 1
 while not bad and at <= #ARGV do
   local op = ARGV[at]
-  if op == 'q' then bad = wrong(KEYS[tonumber(ARGV[at + 1])], 'list') end
+  if op == 'q' then bad = wrong(KEYS[1], 'set') or wrong(KEYS[tonumber(ARGV[at + 1])], 'list') end
+  if op == 's' then bad = wrong(KEYS[2], 'zset') end
   if op == 'u' then bad = wrong(KEYS[tonumber(ARGV[at + 1])], 'string') end
   at = at + width[op]
 end

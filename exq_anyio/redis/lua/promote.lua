@@ -4,8 +4,11 @@
 -- ARGV  groups of four: member, payload, key, name; key 2 sends the payload to dead with name as its score
 -- Answer: how many were moved.
 
-local bad = wrong(KEYS[1], 'zset') or wrong(KEYS[2], 'zset') or wrong(KEYS[3], 'set')
-for at = 4, #KEYS do bad = bad or wrong(KEYS[at], 'list') end
+local bad = wrong(KEYS[1], 'zset')
+for at = 4, #KEYS do bad = bad or wrong(KEYS[3], 'set') or wrong(KEYS[at], 'list') end
+for at = 3, #ARGV, 4 do
+  if ARGV[at] == '2' then bad = bad or wrong(KEYS[2], 'zset'); break end
+end
 if bad then return bad end
 local moved = 0
 for at = 1, #ARGV, 4 do

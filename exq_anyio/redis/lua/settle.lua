@@ -13,7 +13,8 @@
 --         g payload entry score to dead, counting nothing (it was no job)
 --         b payload entry       back to the end of the queue that is taken from next, counting nothing
 --         u key jid             the job before, if it was there, frees the lock at KEYS[key] that jid holds
--- Answer: a string with a 1 for each job that was there and a 0 for each that was not.
+-- Answer: a string with a 1 for each job that was there and a 0 for each that was not; then, after a space, the key
+-- of a counter that cannot count.
 --
 -- A repeat of the last number returns the last answer and changes nothing: a reply may be lost, payloads may be
 -- equal byte for byte, and a job pushed back may have been fetched again meanwhile.  A lower number is refused: a
@@ -82,14 +83,15 @@ if died then
 end
 
 -- The counters come last, under pcall: a counter that somebody broke must not undo or repeat a job.
+local broken = ''
 local function count(first, by)
   if by == 0 then return end
-  redis.pcall('INCRBY', KEYS[first], by)
-  redis.pcall('INCRBY', KEYS[first + 1], by)
+  for key = first, first + 2 do
+    if type(redis.pcall('INCRBY', KEYS[key], by)) == 'table' then broken = ' ' .. KEYS[key] end
+  end
   redis.pcall('EXPIRE', KEYS[first + 1], FIVE_YEARS)
-  redis.pcall('INCRBY', KEYS[first + 2], by)
   redis.pcall('EXPIRE', KEYS[first + 2], TWO_MINUTES)
 end
 count(5, processed)
 count(8, failed)
-return answer
+return answer .. broken
