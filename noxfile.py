@@ -88,3 +88,13 @@ def bench(session: nox.Session) -> None:
     session.install("--quiet", "--editable", ".[test]")
     arguments = session.posargs or ["throughput", "--runs", "3", "--jobs", "20000", "--contenders", "sketch,engine"]
     session.run("python", "-m", "benchmarks.harness", *arguments)
+
+
+@nox.session(default=False)
+def interop(session: nox.Session) -> None:
+    """Real Sidekiq as the judge, in both directions; installs Debian's, as root, where there is none."""
+    if not shutil.which("sidekiq"):
+        session.run("apt-get", "update", "-q", external=True)
+        session.run("apt-get", "install", "-qy", "ruby-sidekiq", "ruby-rack", "ruby-webrick", external=True)
+    session.install("--quiet", "--editable", ".[test]")
+    session.run("pytest", "tests/interop", *session.posargs, env={"EXQ_INTEROP": "1"})

@@ -149,8 +149,11 @@ class Job:
 
     @property
     def retry_count(self) -> int | None:
-        """0 after the first failure (Sidekiq; Exq writes 1), None before it."""
-        return self._count("retry_count")
+        """0 after the first failure (Sidekiq; Exq writes 1), None before it.
+
+        -1 when its first retry was asked for by hand: Sidekiq takes one off the count, so that the try costs none.
+        """
+        return -1 if self.record.get("retry_count") == -1 else self._count("retry_count")
 
     @property
     def attempt(self) -> int:

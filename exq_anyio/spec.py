@@ -180,6 +180,16 @@ class JobSpec:
         options = named(self.worker, lambda: attrs.evolve(self.options, **changes)) if changes else self.options
         return attrs.evolve(self, queue=self.queue if queue is KEEP else queue, options=options)
 
+    def with_fields(self, extra: Mapping[str, object]) -> JobSpec:
+        """The same job with *extra* fields, whatever their names; those that it has stay.
+
+        Raises:
+            ArgumentError: an option or a field of ours has that name, or JSON cannot say a value.
+        """
+        fields = {**self.options.extra, **extra}
+        options = named(self.worker, lambda: attrs.evolve(self.options, extra=fields))
+        return attrs.evolve(self, options=options)
+
 
 def named(worker: str, make: Callable[[], JobOptions]) -> JobOptions:
     """The options that *make* returns; an error in them names *worker*."""

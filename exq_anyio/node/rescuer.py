@@ -108,7 +108,7 @@ def rescue_move(payload: bytes, queue: str, now: float, policy: Policy, max_resc
         "queue": queue,
         "error_class": "PoisonJob",
         "error_message": f"its node died {count} times while it ran",
-        "retry_count": job.retry_count or 0,
+        "retry_count": max(job.retry_count or 0, 0),
     }
     record.setdefault("failed_at", at)
     record |= {"retried_at": at} if job.retry_count else {}
