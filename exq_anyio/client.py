@@ -138,7 +138,9 @@ class Client:
         ]
 
     def _spec(self, queue: str, worker: WorkerRef, args: Sequence[object], options: Options) -> JobSpec:
-        return to_spec(worker, args, self._workers).on(queue=queue, **options)
+        extra = options.pop("extra", {})
+        spec = to_spec(worker, args, self._workers).on(queue=queue, **options)
+        return spec.with_fields(extra) if extra else spec
 
 
 def outgoing(spec: JobSpec, config: Config, now: float) -> Outgoing:
