@@ -39,8 +39,8 @@ def test_neither_coredis_nor_an_event_loop_is_imported(statement: str, ours: str
     ids=["import", "help"],
 )
 def test_it_starts_soon(command: list[str], limit: float) -> None:
-    # Processor time, and the best of some runs: the machine may be busy with other things.
-    def seconds() -> float:
+    # Processor time beyond Python's own, and the best of some runs: the machine may be busy with other things.
+    def seconds(command: list[str]) -> float:
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -48,7 +48,7 @@ def test_it_starts_soon(command: list[str], limit: float) -> None:
 
     best = float("inf")
     for _ in range(20):
-        best = min(best, seconds())
+        best = min(best, seconds(command) - seconds([sys.executable, "-c", ""]))
         if best < limit:
             return
-    pytest.fail(f"{command} takes {best:.3f} s, at most {limit} s are allowed")
+    pytest.fail(f"{command} takes {best:.3f} s beyond Python's own, at most {limit} s are allowed")
