@@ -10,6 +10,9 @@ import pytest
 
 from .conftest import EXQ
 
+OTHERS = 0.05
+"""Seconds that the machine takes, when it has nothing else to do, to import what every use of the package needs."""
+
 HEAVY = {"coredis", "trio", "asyncio", "rich", "uvloop", "hypothesis", "exq_anyio.node.node", "exq_anyio.redis.store"}
 
 
@@ -39,16 +42,18 @@ def test_neither_coredis_nor_an_event_loop_is_imported(statement: str, ours: str
     ids=["import", "help"],
 )
 def test_it_starts_soon(command: list[str], limit: float) -> None:
-    # Processor time beyond Python's own, and the best of some runs: the machine may be busy with other things.
-    def seconds(command: list[str]) -> float:
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-
-    best = float("inf")
+    # Processor time, the best of some runs, and as much more of it as a busy machine takes for imports of others.
+    best, others = float("inf"), float("inf")
     for _ in range(20):
-        best = min(best, seconds(command) - seconds([sys.executable, "-c", ""]))
-        if best < limit:
+        best = min(best, processor_seconds(command))
+        others = min(others, processor_seconds([sys.executable, "-c", "import anyio, cattrs, msgspec"]))
+        if best < limit * max(1, others / OTHERS):
             return
-    pytest.fail(f"{command} takes {best:.3f} s beyond Python's own, at most {limit} s are allowed")
+    pytest.fail(f"{command} takes {best:.3f} s, and imports of others {others:.3f}; {limit} and {OTHERS} are allowed")
+
+
+def processor_seconds(command: list[str]) -> float:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
