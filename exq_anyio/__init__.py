@@ -39,6 +39,7 @@ from .job import Job
 from .middleware import Middleware, default_middleware, job_result, log_jobs, worker_job
 from .outcome import Dead, Discard, Halt, Snooze, sidekiq_backoff
 from .spec import JobOptions, JobSpec
+from .sync import Sync, sync
 from .worker import Worker, worker
 
 __all__ = [
@@ -67,6 +68,7 @@ __all__ = [
     "RedisFull",
     "RedisUnavailable",
     "Snooze",
+    "Sync",
     "TooManyJobs",
     "UnknownWorker",
     "Worker",
@@ -80,6 +82,7 @@ __all__ = [
     "open",
     "serve",
     "sidekiq_backoff",
+    "sync",
     "worker",
     "worker_job",
 ]

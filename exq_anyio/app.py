@@ -16,11 +16,12 @@ import attrs
 from anyio.abc import TaskGroup
 
 from .address import Address, Embedded, Unix
-from .client import Client, Outbox
+from .client import Client
 from .config import Config, QueueConfig
 from .errors import WrongMode
 from .load import load_config
 from .middleware import Middleware, default_middleware
+from .outbox import Outbox, StandIn, stand_in
 from .setting import check_queue_name
 from .worker import Registry
 
@@ -34,8 +35,15 @@ if TYPE_CHECKING:
 class Exq(Client):
     """An open instance: enqueue with it, and change what its node works on.  Made by :func:`open`."""
 
-    def __init__(self, config: Config, workers: Registry, outbox: Outbox, node: Node | None) -> None:
-        super().__init__(config, workers, outbox, time.time)
+    def __init__(
+        self,
+        config: Config,
+        workers: Registry,
+        outbox: Outbox,
+        node: Node | None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        super().__init__(config, workers, outbox, clock)
         self._node = node
 
     @property
@@ -190,6 +198,13 @@ async def _live(
     from .redis.outbox import RedisOutbox
 
     workers = Registry.build(settings.workers, settings.imports)
+    if (test := stand_in(settings)) is not None:
+        placed = test.settings(settings)
+        if placed is None:
+            offer(_without_server(settings, workers, test))
+            opened.set()
+            return await ending.wait()
+        settings = placed
     with anyio.CancelScope() as scope:
         async with AsyncExitStack() as stack:
             address = await _started(settings.address(), stack)
@@ -197,8 +212,9 @@ async def _live(
             connect = partial(open_connections, address, dialer(address, settings.namespace))
             connections = await stack.enter_async_context(connect())
             await connections.check()
-            adapter = cast("Outbox | None", settings.queue_adapter)
-            outbox = RedisOutbox(connections, keys) if adapter is None else adapter
+            adapter = settings.queue_adapter
+            ours = adapter is None or isinstance(adapter, StandIn)
+            outbox = RedisOutbox(connections, keys) if ours else cast("Outbox", adapter)
             if "default" not in settings.mode:
                 scope.shield = True  # ends by itself, as soon as the block does
                 offer(Exq(settings, workers, outbox, None))
@@ -217,6 +233,11 @@ async def _live(
                     broken.set()
                     raise
                 node.stop()
+
+
+def _without_server(settings: Config, workers: Registry, test: StandIn) -> Exq:
+    node = cast("Node | None", test.node(settings) if "default" in settings.mode else None)
+    return Exq(settings, workers, test.outbox(settings, workers, None), node, test.clock)
 
 
 async def _started(address: Address, stack: AsyncExitStack) -> Address:

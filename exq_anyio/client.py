@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
-from typing import Protocol, TypeAlias, TypedDict, Unpack, cast
+from typing import TypeAlias, TypedDict, Unpack, cast
 
 import msgspec
 
@@ -14,6 +14,7 @@ from .config import Config
 from .errors import ArgumentError, Conflict, PayloadTooLarge, TooManyJobs
 from .exchange import Outgoing
 from .job import JSON, Record, encode, new_jid, stamp
+from .outbox import Outbox, stand_in
 from .setting import check_queue_name
 from .spec import JobOptions, JobSpec, UniqueUntil, unstructure_args
 from .worker import FunctionWorker, Registry, to_spec
@@ -40,13 +41,6 @@ class Options(TypedDict, total=False):
     tags: tuple[str, ...] | list[str]
     meta: Mapping[str, object] | None
     extra: Mapping[str, object]
-
-
-class Outbox(Protocol):
-    """Where a client puts its jobs."""
-
-    async def push(self, jobs: Sequence[Outgoing]) -> dict[int, str]:
-        """Enqueue *jobs* in one isolated step; where a unique lock is held, the place in *jobs* and its jid."""
 
 
 class Client:
@@ -129,9 +123,12 @@ class Client:
         return sent
 
     async def _send(self, specs: list[JobSpec]) -> list[str | Conflict]:
-        now = self._clock()
+        clock, outbox = self._clock, self._outbox
+        if (test := stand_in(self.config)) is not None:
+            clock, outbox = test.clock, test.outbox(self.config, self._workers, outbox)
+        now = clock()
         jobs = [outgoing(spec, self.config, now) for spec in specs]
-        holders = await self._outbox.push(jobs)
+        holders = await outbox.push(jobs)
         return [
             job.jid if at not in holders else Conflict(holders[at], job.lock[0] if job.lock else "")
             for at, job in enumerate(jobs)

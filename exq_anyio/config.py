@@ -291,7 +291,7 @@ class Config:
     """Threads of one node for workers that are no ``async def``, over all its queues."""
 
     queue_adapter: object | None = None
-    """What takes the jobs that are enqueued: an object with the one method of :class:`~exq_anyio.client.Outbox`.  None:
+    """What takes the jobs that are enqueued: an object with the one method of :class:`~exq_anyio.outbox.Outbox`.  None:
     Redis."""
 
     workers: tuple[object, ...] | None = attrs.field(default=None, converter=as_workers)

@@ -202,6 +202,11 @@ class Performer:
             _log(job, settlement, ended)
         return settlement
 
+    async def perform(self, run: Running) -> tuple[object, Settlement | None]:
+        """Perform *run* in the calling task: how it ended, and what is to be written, which is left to the caller."""
+        ended = await self._ended(run)
+        return ended, self._outcome(run, ended, was_cut=False)
+
     def _policy_of(self, name: str) -> Policy:
         """How failures of this worker are treated: its own declaration comes before the configuration."""
         try:

@@ -95,7 +95,7 @@ class MemoryStore:
     # -- the way of a job
 
     async def push(self, jobs: Sequence[Outgoing]) -> dict[int, str]:
-        """Enqueue *jobs*: :meth:`exq_anyio.client.Outbox.push`."""
+        """Enqueue *jobs*: :meth:`exq_anyio.outbox.Outbox.push`."""
         try:
             return await self._step(self.world.push, jobs)
         except RedisUnavailable as error:

@@ -10,8 +10,8 @@ import attrs
 import coredis
 
 from exq_anyio.address import Address, Unix
-from exq_anyio.client import Outbox
 from exq_anyio.node.store import Store
+from exq_anyio.outbox import Outbox
 from exq_anyio.redis.connect import open_connections
 from exq_anyio.redis.dial import dialer
 from exq_anyio.redis.keys import Keys
