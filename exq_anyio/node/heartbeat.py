@@ -163,6 +163,9 @@ def process_entry(
         "identity": node_id,
         "version": version,
         "embedded": False,
+        # Exq reads these two here, Sidekiq the fields of the hash.
+        "busy": busy,
+        "quiet": quiet,
     }
     return {
         "info": msgspec.json.encode(info).decode(),
