@@ -12,6 +12,7 @@ tries to connect, with a pause that grows to a second; when it succeeds, the gat
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
@@ -24,6 +25,8 @@ from anyio.abc import TaskGroup
 from coredis.connection import BaseConnection
 
 from ..errors import ExqError, LostClaim, RedisError, RedisFull, RedisUnavailable, WrongType
+
+logger: logging.Logger = logging.getLogger("exq_anyio")
 
 Argument: TypeAlias = "bytes | str | int"
 """One word of a command.  Floats are written by the caller: coredis would round them to 15 digits."""
@@ -146,6 +149,7 @@ class Connections:
         self._pause = FIRST_PAUSE
         self._opened_at: float = -CALM
         self._closed: bool = False
+        self._was_up: bool = False
         self.attempts: int = 0
         """How often a connection was tried."""
         self.outages: int = 0
@@ -241,6 +245,8 @@ class Connections:
                 self._pause = FIRST_PAUSE
             self._gate = anyio.Event()
             self._tasks.start_soon(self._probe)
+            if self._was_up:  # at the start, whoever opens the connections gets the error itself
+                logger.warning("Redis is away, waiting for it: error=%s", trouble)
         self._trouble = trouble
 
     async def _probe(self) -> None:
@@ -248,6 +254,7 @@ class Connections:
 
         The pause goes on growing when the trouble comes back at once: a full disk refuses writes, not connections.
         """
+        told = self._was_up
         while True:
             await anyio.sleep(self._pause * random.uniform(0.5, 1.0))
             self._pause = min(self._pause * 2, LONGEST_PAUSE)
@@ -259,6 +266,8 @@ class Connections:
         self._trouble = None
         self._opened_at = anyio.current_time()
         self._gate.set()
+        if told:
+            logger.warning("Redis is back: address=%s", self.address)
 
     async def check(self) -> None:
         """Connect and make sure that this is a Redis that takes writes.
@@ -272,10 +281,10 @@ class Connections:
         except RedisError as error:
             if not _forbidden(error):
                 raise
-            await self.commands.request(b"PING")  # a user who may not ask for the role finds out at the first write
-            return
+            role = await self.commands.request(b"PING")  # who may not ask for the role finds out at the first write
         if isinstance(role, list) and role and role[0] in (b"slave", b"replica"):
             raise self.failed(refused.ReadOnlyError("READONLY it is a read-only replica"), maybe_done=False)
+        self._was_up = True
 
 
 @asynccontextmanager

@@ -63,7 +63,9 @@ async def counted(scene: Scene, runs: int) -> bool:
     return await scene.count("processed") == runs
 
 
-async def test_a_worker_waits_for_redis_and_resumes_and_nothing_is_lost(private_valkey: StartValkey) -> None:
+async def test_a_worker_waits_for_redis_and_resumes_and_nothing_is_lost(
+    private_valkey: StartValkey, caplog: pytest.LogCaptureFixture
+) -> None:
     server, crash = private_valkey(*KEEPS_EVERYTHING), Crash()
     async with exq.open(settings(server), workers=[crash.worker], concurrency=2) as q:
         jids = [await q.enqueue("default", crash.worker, [number]) for number in range(4)]
@@ -81,6 +83,9 @@ async def test_a_worker_waits_for_redis_and_resumes_and_nothing_is_lost(private_
             assert await scene.backup(str(q.node_id)) == []
             assert (await scene.count("failed"), await scene.queue()) == (0, [])
         assert sorted(crash.ended) == sorted(crash.started) == [0, 1, 2, 3, 4]
+    away, back = (line for line in caplog.messages if "Redis is" in line)
+    assert away.startswith(f"Redis is away, waiting for it: error=Redis at unix://{server.socket}?db=0: ")
+    assert back == f"Redis is back: address=unix://{server.socket}?db=0"
 
 
 async def test_an_enqueue_meanwhile_says_that_nothing_was_sent_within_the_connect_timeout(
