@@ -170,10 +170,15 @@ def test_a_conflict_names_the_holder(typed: Typed, shell: Shell, client: Client,
     assert len(queued(client, namespace)) == 1
 
 
-@pytest.mark.parametrize(("key", "needed"), [("queue:default", "list"), ("queues", "set"), ("schedule", "zset")])
-def test_a_key_of_another_type_is_named(typed: Typed, client: Client, namespace: str, key: str, needed: str) -> None:
+@pytest.mark.parametrize(
+    ("key", "needed", "options"),
+    [("queue:default", "list", []), ("queues", "set", []), ("schedule", "zset", ["--in", "5"])],
+)
+def test_a_key_of_another_type_is_named(
+    typed: Typed, client: Client, namespace: str, key: str, needed: str, options: list[str]
+) -> None:
     client.set(f"{namespace}:{key}", "somebody else's")
-    said = failed(typed, "default", "W")
+    said = failed(typed, "default", "W", "[]", *options)
     assert f"key '{namespace}:{key}' holds a string, a {needed} is needed; rename or delete it" in said
     assert list(client.scan_iter(f"{namespace}:*")) == [f"{namespace}:{key}"]
 
