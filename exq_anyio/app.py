@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
@@ -119,7 +120,11 @@ async def open(  # noqa: A001  # exq.open is the name that users know
 
 
 async def serve(
-    config: Config | Mapping[str, object] | str | os.PathLike[str] | None = None, /, **overrides: object
+    config: Config | Mapping[str, object] | str | os.PathLike[str] | None = None,
+    /,
+    *,
+    last_resort: Callable[[], object] | None = None,
+    **overrides: object,
 ) -> bool:
     """Work on queues until SIGTERM or SIGINT: a worker process, as in ``anyio.run(exq.serve)``.
 
@@ -127,9 +132,11 @@ async def serve(
     and raises what :func:`open` does.
 
     Returns whether all jobs have ended: false when one is still at work in a thread, which only the end of the process
-    ends (``os._exit``, since Python itself waits for threads).
+    ends (``os._exit``, since Python itself waits for threads).  A job that is no thread and swallows its cancellation
+    is waited for.  *last_resort* is called, in a thread, when ``shutdown_timeout`` and two seconds are over and it has
+    still not ended; ``exq run`` leaves the process then.
     """
-    served = _Served()
+    served = _Served(last_resort=last_resort)
     failure: BaseException | None = None
     try:
         async with anyio.create_task_group() as tasks:
@@ -141,24 +148,43 @@ async def serve(
                         tasks.start_soon(node.hush)
                     tasks.start_soon(_set_after, node.stopped, served.stopping)
                     await served.stopping.wait()
+                    served.time_out(node.config.shutdown_timeout)
                 tasks.cancel_scope.cancel()
     except BaseException as error:
         failure = _first_failure(error)
+    finally:
+        served.timer.cancel()
     if failure is not None:
         raise failure
     return served.node is None or not served.node.left_running
+
+
+PATIENCE = 1.9
+"""Seconds after the grace for all that a stop does, even if Redis is away: the node needs 1.7 of them at most."""
 
 
 @attrs.define(eq=False)
 class _Served:
     """What a serving process has been told."""
 
+    last_resort: Callable[[], object] | None
+    """What is done when it does not end in time."""
+    timer: threading.Timer = attrs.field(factory=lambda: threading.Timer(0, bool))
+    """Does that; not started before the stop."""
     node: Node | None = None
     """The node, as soon as it is up."""
     quiet: bool = False
     """True after SIGTSTP."""
     stopping: anyio.Event = attrs.field(factory=anyio.Event)
     """Set after SIGTERM or SIGINT."""
+
+    def time_out(self, grace: float) -> None:
+        """Expect the end *grace* seconds from now, and a little more."""
+        self.timer.cancel()
+        if self.last_resort is not None:
+            self.timer = threading.Timer(grace + PATIENCE, self.last_resort)
+            self.timer.daemon = True
+            self.timer.start()
 
 
 async def _obey(signals: AsyncIterator[signal.Signals], served: _Served, tasks: TaskGroup) -> None:
@@ -170,10 +196,12 @@ async def _obey(signals: AsyncIterator[signal.Signals], served: _Served, tasks: 
                 tasks.start_soon(served.node.hush)
         elif served.node is None:
             tasks.cancel_scope.cancel()
+            served.time_out(0)
         elif not served.stopping.is_set():
             served.stopping.set()
         else:
             served.node.stop(grace=0)
+            served.time_out(0)
 
 
 async def _set_after(wait: Callable[[], Awaitable[None]], event: anyio.Event) -> None:

@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
@@ -55,11 +55,7 @@ def run(
     import_from_here()
     config = settings(imports=modules or None, queues=_limits(queues) or None, **given)
     if not serve(config, backend):
-        # The log has said which job is still at work in its thread.  Python would wait for it, however long it takes.
-        logging.shutdown()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(0)
+        leave()
 
 
 def serve(config: Config, backend: Backend) -> bool:
@@ -80,9 +76,22 @@ def serve(config: Config, backend: Backend) -> bool:
             "there are no workers: name the MODULEs that mark some with @exq.worker, or set EXQ_IMPORTS"
         )
     logger.info("starting: backend=%s redis=%s workers=%d", backend, config.address().display(), len(workers))
-    ended = anyio.run(partial(app.serve, config), backend=backend, backend_options=backend_options(backend))
+    serving = partial(app.serve, config, last_resort=leave)
+    ended = anyio.run(serving, backend=backend, backend_options=backend_options(backend))
     logger.info("stopped")
     return ended
+
+
+def leave() -> NoReturn:
+    """End the process although something in it does not: a job in a thread, or one that is deaf to its cancellation.
+
+    The log has named it.  Python would wait for a thread, and a task group for a task, however long it takes.
+    """
+    logger.warning("leaving what does not end in time")
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def _limits(queues: tuple[str, ...]) -> list[tuple[str, str | None]]:

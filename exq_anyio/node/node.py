@@ -41,8 +41,11 @@ from .store import Store
 
 logger: logging.Logger = logging.getLogger("exq_anyio")
 
-CLEANUP = 1.5
-"""Seconds after the grace in which cancelled jobs are sent back."""
+CLEANUP = 1.3
+"""Seconds after the grace in which cancelled jobs are sent back, and our traces are removed."""
+
+LAST = 0.2
+"""Seconds for each step after that, if it took all of them: in two seconds the end has come, with or without Redis."""
 
 QUIET_SIGNALS, STOP_SIGNALS = frozenset({"TSTP", "USR1"}), frozenset({"TERM", "INT"})
 
@@ -79,6 +82,7 @@ class Node:
         self._pulse = heartbeat.Pulse(config.blocked_limit)
         self._stopping = anyio.Event()
         self._grace_scope = anyio.CancelScope()
+        self._end = 0.0
         self._services: TaskGroup | None = None
         self._jobs: TaskGroup | None = None
         self._started = around.clock()
@@ -111,7 +115,7 @@ class Node:
                     task_status.started()
                     await self._stopping.wait()
                     await self._wind_down(jobs)
-                with anyio.move_on_after(CLEANUP):
+                with self._cleanup():
                     await self._drained()  # the outcomes of those that ended late, under a shield of their own
                 services.cancel_scope.cancel()
             await self._leave()
@@ -198,8 +202,12 @@ class Node:
 
     async def _leave(self) -> None:
         """Remove our traces, unless a job stays for recovery or Redis is away."""
+        if not all(line.idle.is_set() for line in self._lines.values()):
+            # A server, or a network, that hung may still execute what was cut short, and put a job in our backup.
+            logger.warning("a wait was cut short, traces of the node stay: node=%s", self.claim.node_id)
+            return
         try:
-            with anyio.move_on_after(CLEANUP):
+            with self._cleanup():
                 if self.claim.token and not await self._store.left_behind(self.claim.node_id):
                     await self._store.leave(self.claim)
         except RedisError as error:
@@ -348,12 +356,17 @@ class Node:
             await self._drained()
         for run in list(self.performer.running.values()):
             run.cancel("stop")
-        with anyio.move_on_after(CLEANUP):
+        self._end = anyio.current_time() + CLEANUP
+        with self._cleanup():
             await self.unsubscribe_all()
             await self._drained()
         for run in self.performer.running.values():
             logger.error("job does not end, it stays for recovery: jid=%s worker=%s", run.job.jid, run.job.worker)
         jobs.cancel_scope.cancel()
+
+    def _cleanup(self) -> anyio.CancelScope:
+        """The time that is left for the end."""
+        return anyio.CancelScope(deadline=max(self._end, anyio.current_time() + LAST))
 
     async def _drained(self) -> None:
         """Return when no job is held any more."""
