@@ -1,0 +1,206 @@
+"""What the body of ``async with exq.open(...)`` raises leaves it as itself, and so does a bug in a service."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+
+import anyio
+import pytest
+
+import exq_anyio as exq
+from exq_anyio.node import heartbeat, node, scheduler
+from exq_anyio.node.settler import Settler
+
+from .scene import Scene, until
+
+
+class Foundation(BaseException): ...
+
+
+class Bug(Exception): ...
+
+
+class Held:
+    """A worker whose jobs never end by themselves."""
+
+    def __init__(self) -> None:
+        self.started = 0
+
+        @exq.worker(name="Held")
+        async def held() -> None:
+            self.started += 1
+            await anyio.sleep_forever()
+
+        self.worker = held
+
+
+async def enqueue_and_stay(instance: AbstractAsyncContextManager[exq.Exq], held: Held) -> None:
+    """The body of a program that ends only from outside."""
+    async with instance as q:
+        await q.enqueue("default", held.worker)
+        await anyio.sleep_forever()
+
+
+ERRORS: dict[str, Callable[[], BaseException]] = {
+    "an error": lambda: ValueError("mine"),
+    "SystemExit": lambda: SystemExit(3),
+    "KeyboardInterrupt": KeyboardInterrupt,
+    "a BaseException": Foundation,
+    "GeneratorExit": GeneratorExit,
+    "StopIteration": StopIteration,
+    "StopAsyncIteration": StopAsyncIteration,
+    "a group": lambda: ExceptionGroup("mine", [ValueError(1), TypeError(2)]),
+    "a group of one": lambda: ExceptionGroup("mine", [ValueError(1)]),
+    "a group of what ends programs": lambda: BaseExceptionGroup("mine", [SystemExit(1)]),
+    "an error of ours": lambda: exq.RedisUnavailable("here", "mine"),
+}
+
+
+@pytest.mark.parametrize("mode", ["default", "enqueuer"])
+@pytest.mark.parametrize("kind", ERRORS)
+async def test_what_the_body_raises_leaves_as_itself_and_the_jobs_go_back(scene: Scene, kind: str, mode: str) -> None:
+    error, held = ERRORS[kind](), Held()
+    cause = KeyError("the cause")
+    caught: BaseException | None = None
+    try:
+        async with scene.open(held.worker, mode=mode, shutdown_timeout=0) as q:
+            await q.enqueue("default", held.worker)
+            if mode == "default":
+                await until(lambda: held.started == 1)
+            raise error from cause
+    except BaseException as leaving:
+        caught = leaving
+    assert caught is error
+    assert (caught.__cause__, caught.__suppress_context__) == (cause, True)
+    assert len(await scene.queue()) == 1
+    assert await scene.keys() == {"queues", "queue:default"}
+    assert await scene.connections() == []
+
+
+async def test_a_cancelled_caller_gets_its_cancellation_and_the_jobs_go_back(scene: Scene) -> None:
+    held, reached = Held(), False
+    with anyio.CancelScope() as scope:
+        async with scene.open(held.worker, shutdown_timeout=0.1) as q:
+            await q.enqueue("default", held.worker)
+            await until(lambda: held.started == 1)
+            scope.cancel()
+            await anyio.sleep_forever()
+        reached = True
+    assert scope.cancelled_caught
+    assert not reached
+    assert len(await scene.queue()) == 1
+    assert await scene.keys() == {"queues", "queue:default"}
+
+
+async def test_a_timeout_of_the_caller_is_a_timeout(scene: Scene) -> None:
+    held = Held()
+    with pytest.raises(TimeoutError), anyio.fail_after(0.3):
+        await enqueue_and_stay(scene.open(held.worker, shutdown_timeout=0), held)
+    assert len(await scene.queue()) == 1
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_task_of_asyncio_that_is_cancelled_is_cancelled_and_the_jobs_go_back(scene: Scene) -> None:
+    held = Held()
+
+    async def program() -> None:
+        async with scene.open(held.worker, shutdown_timeout=0.05) as q:
+            await q.enqueue("default", held.worker)
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(program())
+    await until(lambda: held.started == 1)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert task.cancelled()
+    assert len(await scene.queue()) == 1
+    assert await scene.keys() == {"queues", "queue:default"}
+
+
+async def test_an_error_beside_the_instance_reaches_the_caller_as_it_would_without_it(scene: Scene) -> None:
+    held = Held()
+
+    async def fail() -> None:
+        await until(lambda: held.started == 1)
+        raise ValueError("beside")
+
+    async def program() -> None:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(fail)
+            await enqueue_and_stay(scene.open(held.worker, shutdown_timeout=0), held)
+
+    with pytest.raises(ExceptionGroup) as caught:
+        await program()
+    assert [repr(error) for error in caught.value.exceptions] == ["ValueError('beside')"]
+    assert len(await scene.queue()) == 1
+
+
+async def test_nothing_can_be_enqueued_through_an_instance_that_is_closed(scene: Scene) -> None:
+    async with scene.enqueuer() as q:
+        await q.enqueue("default", "Job")
+    with pytest.raises(exq.ExqError, match="closed"):
+        await q.enqueue("default", "Job")
+    assert len(await scene.queue()) == 1
+
+
+async def bug(*args: object, **kwargs: object) -> None:
+    raise Bug
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [
+        (node, "schedule"),
+        (scheduler, "promote_due"),
+        (Settler, "run"),
+        (heartbeat, "beat"),
+        (heartbeat, "tick"),
+        (node.Node, "_signals"),
+        (node.Node, "_look"),
+        (node, "poll"),
+    ],
+    ids=lambda value: str(getattr(value, "__name__", value)),
+)
+async def test_a_bug_in_a_service_leaves_as_itself_and_loses_no_job(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, owner: object, name: str
+) -> None:
+    monkeypatch.setattr(owner, name, bug)
+    held = Held()
+    instance = scene.open(held.worker, heartbeat_interval=0.05, node_identifier="box", shutdown_timeout=0.1)
+    with pytest.raises(Bug):
+        await enqueue_and_stay(instance, held)
+    monkeypatch.undo()
+    places = [*await scene.queue(), *await scene.backup("box#1")]
+    assert len(places) <= 1
+    assert await scene.connections() == []
+    # Had it not been enqueued yet, there would be nothing; else it is there, whole.
+    assert await scene.count("processed") == 0
+
+
+async def test_a_bug_in_a_service_while_jobs_run_leaves_them_for_recovery_or_sends_them_back(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held, break_now = Held(), anyio.Event()
+    real = scheduler.promote_due
+
+    async def breaks(*args: object) -> object:
+        if break_now.is_set():
+            raise Bug
+        return await real(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(scheduler, "promote_due", breaks)
+
+    async def program() -> None:
+        async with scene.open(held.worker, node_identifier="box") as q:
+            for _ in range(3):
+                await q.enqueue("default", held.worker)
+            await until(lambda: held.started == 3)
+            break_now.set()
+            await anyio.sleep_forever()
+
+    with pytest.raises(Bug):
+        await program()
+    assert len([*await scene.queue(), *await scene.backup("box#1")]) == 3
