@@ -5,6 +5,8 @@ from __future__ import annotations
 import secrets
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextlib import ExitStack
+from importlib import import_module
+from weakref import WeakValueDictionary
 
 import attrs
 import coredis
@@ -41,6 +43,14 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
     # The scope of a module, as in AnyIO: Hypothesis refuses a fixture of a function around `@given`.
     name: str = request.param
     return name
+
+
+@pytest.fixture(autouse=True)
+def own_workers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let each file of tests see the workers that it marks itself, and no other file's: names may repeat."""
+    module = import_module("exq_anyio.worker")  # `exq_anyio.worker` is the decorator
+    own = {place: code for place, code in module._marked.items() if place[0] == request.module.__name__}
+    monkeypatch.setattr(module, "_marked", WeakValueDictionary(own))
 
 
 @pytest.fixture(scope="session")
