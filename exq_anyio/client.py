@@ -13,7 +13,7 @@ import msgspec
 from .config import Config
 from .errors import ArgumentError, Conflict, PayloadTooLarge, TooManyJobs
 from .exchange import Outgoing
-from .job import JSON, Record, encode, new_jid, stamp
+from .job import JSON, Job, Record, encode, new_jid, stamp
 from .outbox import Outbox, stand_in
 from .setting import check_queue_name
 from .spec import JobOptions, JobSpec, UniqueUntil, unstructure_args
@@ -168,6 +168,11 @@ def outgoing(spec: JobSpec, config: Config, now: float) -> Outgoing:
     if options.meta is not None:
         record["meta"] = dict(options.meta)
     record |= options.extra
+    if "expires_in" in record and "expiry" not in record:
+        wait = Job(record, b"", queue).expires_in
+        if wait is None:
+            raise ArgumentError(spec.worker, "expires_in", "must be a number of seconds above 0")
+        record["expiry"] = (now if due is None else due) + wait
     lock = _lock(spec, queue, args, now, due)
     if lock is not None:
         token, duration = lock

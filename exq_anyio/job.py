@@ -224,10 +224,31 @@ class Job:
     @property
     def timeout(self) -> float | None:
         """Seconds that one run may take; None when the payload sets no limit."""
-        timeout = self.record.get("timeout")
-        if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
+        return self._wait("timeout")
+
+    @property
+    def retry_for(self) -> float | None:
+        """Seconds after the first failure in which the job is retried, beside the number of retries; None: no limit."""
+        return self._wait("retry_for")
+
+    @property
+    def expires_in(self) -> float | None:
+        """Seconds that the job is worth performing, as its maker said; None: not said."""
+        return self._wait("expires_in")
+
+    @property
+    def expires_at(self) -> float | None:
+        """Unix seconds after which the job is not to be performed any more; None: never.
+
+        ``expiry`` says it (Sidekiq Pro); where only ``expires_in`` is there, it counts from when the job was enqueued.
+        """
+        record = self.record
+        if "expiry" in record:
+            return seconds(record["expiry"])
+        if "expires_in" not in record:
             return None
-        return float(timeout) if timeout > 0 else None
+        wait, since = self.expires_in, seconds(record.get("enqueued_at"))
+        return None if wait is None or since is None else since + wait
 
     @property
     def unique_token(self) -> str | None:
@@ -242,6 +263,13 @@ class Job:
     def _count(self, field: str) -> int | None:
         value = self.record.get(field)
         return value if type(value) is int and 0 <= value < 1 << 53 else None
+
+    def _wait(self, field: str) -> float | None:
+        """A field that is a number of seconds above 0, or None."""
+        value = self.record.get(field)
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            return None
+        return float(value) if 0 < value < 1e11 else None
 
     def _text(self, field: str) -> str | None:
         value = self.record.get(field)

@@ -14,7 +14,7 @@ from typing import Literal, TypeAlias
 import attrs
 
 from .errors import JobCancelled, JobTimeout
-from .job import MAX_ERROR_MESSAGE, Job, Record, Timestamps, encode, new_jid, pack_backtrace, stamp
+from .job import MAX_ERROR_MESSAGE, Job, Record, Timestamps, encode, new_jid, pack_backtrace, seconds, stamp
 
 Backoff: TypeAlias = Callable[[Job, BaseException], "float | None"]
 """Seconds to wait before the next retry, from the job as it now fails and its error; None is Sidekiq's curve."""
@@ -193,12 +193,19 @@ def _failed(job: Job, error: BaseException, now: float, jitter: float, policy: P
         return Settlement(
             "discarded", job.queue, job.payload, processed=1, failed=1, unlock=held_lock(job), problem=name
         )
-    if count >= job.max_retries(policy.max_retries):
+    if count >= job.max_retries(policy.max_retries) or _too_late(job, record, now):
         return _dead(job, record, now, name)
     wait, note = _wait(Job(record, job.payload, job.queue), count, error, jitter, policy)
     return Settlement(
         "retry", job.queue, job.payload, encode(record), now + wait, processed=1, failed=1, problem=name + note
     )
+
+
+def _too_late(job: Job, record: Record, now: float) -> bool:
+    """Whether the time in which the job is retried is over.  Source: Sidekiq 7.1 and newer, job_retry."""
+    limit = job.retry_for
+    first = seconds(record.get("failed_at")) if limit is not None else None
+    return first is not None and limit is not None and first + limit < now
 
 
 def _wait(failed: Job, count: int, error: BaseException, jitter: float, policy: Policy) -> tuple[float, str]:
@@ -239,6 +246,8 @@ def _with_error(job: Job, name: str, message: str, error: BaseException | None, 
         record.setdefault("failed_at", at)  # Sidekiq's detail page fails without it
         record["retried_at"] = at
         record["retry_count"] = count + 1
+    if "expires_in" in record and "expiry" not in record and job.expires_at is not None:
+        record["expiry"] = job.expires_at  # a retry is enqueued anew, and does not live longer by that
     wanted = job.record.get("backtrace")
     if error is not None and wanted:
         lines = _backtrace(error)

@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Generic, ParamSpec, Protocol, TypeAlias, Typed
 
 import attrs
 
+from .activejob import wrapped_name
 from .errors import ArgumentError, ConfigError, UnknownWorker, WorkerError
 from .job import JSON, Job
 from .parameters import Parameters
@@ -320,6 +321,14 @@ class Registry:
             return self.workers[name]
         except KeyError:
             raise UnknownWorker(name) from None
+
+    def worker_of(self, job: Job) -> BoundWorker:
+        """The worker that performs *job*, for a job of ActiveJob that of its class; raises UnknownWorker."""
+        try:
+            return self.workers[job.worker]
+        except KeyError:
+            # Only what is not found is looked at twice: other jobs pay nothing for this.
+            return self.find(wrapped_name(job) or job.worker)
 
 
 def _imported(key: str, name: str) -> types.ModuleType:

@@ -37,6 +37,7 @@ from .dequeuer import Dequeuer, Line, LocalLimit, Source, poll
 from .performer import Performer
 from .scheduler import schedule
 from .settler import Settler
+from .stacks import all_stacks
 from .store import Store
 
 logger: logging.Logger = logging.getLogger("exq_anyio")
@@ -271,6 +272,8 @@ class Node:
                 await self.hush()
             elif signal in STOP_SIGNALS:
                 self.stop()
+            elif signal == "TTIN":
+                logger.warning("what every task and thread is doing: node=%s\n%s", self.claim.node_id, all_stacks())
             elif signal is not None:
                 logger.warning("unknown signal: signal=%r", signal)
 

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
 from contextvars import Context, copy_context
 from functools import partial
+from math import inf
 from threading import Lock
 from typing import Literal, TypeAlias, cast
 
@@ -21,6 +22,7 @@ import anyio.to_thread
 import attrs
 from anyio.abc import TaskGroup
 
+from ..activejob import wrapped_args
 from ..errors import JobCancelled, JobTimeout, RedisUnavailable, UnknownWorker
 from ..job import Job
 from ..middleware import Middleware, Run, current_run, through
@@ -197,7 +199,7 @@ class Performer:
                 return None
             logger.info("out of time, back to its queue: jid=%s worker=%s queue=%s", job.jid, job.worker, job.queue)
             return push_back(job)
-        settlement = judge(job, ended, self._clock(), self._chance(), self._policy_of(job.worker))
+        settlement = judge(job, ended, self._clock(), self._chance(), self._policy_of(job))
         if settlement.kind != "done":
             _log(job, settlement, ended)
         return settlement
@@ -207,10 +209,10 @@ class Performer:
         ended = await self._ended(run)
         return ended, self._outcome(run, ended, was_cut=False)
 
-    def _policy_of(self, name: str) -> Policy:
-        """How failures of this worker are treated: its own declaration comes before the configuration."""
+    def _policy_of(self, job: Job) -> Policy:
+        """How failures of its worker are treated: its own declaration comes before the configuration."""
         try:
-            worker = self._workers.find(name)
+            worker = self._workers.worker_of(job)
         except UnknownWorker:
             return self._policy
         retries = worker.options.max_retries
@@ -243,8 +245,10 @@ class Performer:
 
     async def _run(self, run: Running) -> object:
         job = run.job
-        worker = self._workers.find(job.worker)
-        args = worker.bind(job.args)
+        if ("expires_in" in job.record or "expiry" in job.record) and run.started > (job.expires_at or inf):
+            raise Halt(Discard("expired"))
+        worker = self._workers.worker_of(job)
+        args = worker.bind(job.args if worker.name == job.worker else wrapped_args(job, worker))
         if job.unique_until == "start" and job.unique_token is not None:
             await self._unlock(job.unique_token, job.jid)
         perform = partial(self._call, run, worker, args)

@@ -113,7 +113,8 @@ async def load(redis: coredis.Redis[bytes], state: State) -> None:
             case "hash":
                 await redis.hset(key, held.value)
             case _:
-                await redis.zadd(key, dict(held.value))
+                # As text: the client would round to 15 digits.
+                await redis.zadd(key, {member: repr(score) for member, score in held.value})  # type: ignore[misc]
         if held.seconds > 0:
             await redis.pexpire(key, int(held.seconds * 1000))
 
