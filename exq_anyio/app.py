@@ -17,6 +17,7 @@ import attrs
 from anyio.abc import TaskGroup
 
 from .address import Address, Embedded, Unix
+from .api import Api
 from .client import Client
 from .config import Config, QueueConfig
 from .errors import WrongMode
@@ -43,9 +44,18 @@ class Exq(Client):
         outbox: Outbox,
         node: Node | None,
         clock: Callable[[], float] = time.time,
+        api: Api | None = None,
     ) -> None:
         super().__init__(config, workers, outbox, clock)
         self._node = node
+        self._api = api
+
+    @property
+    def api(self) -> Api:
+        """To look at everything and to repair it, in mode ``"api"`` or ``"default"``.  Raises WrongMode."""
+        if self._api is None:
+            raise WrongMode("api", ", ".join(sorted(self.config.mode)))
+        return self._api
 
     @property
     def node_id(self) -> str | None:
@@ -243,9 +253,10 @@ async def _live(
             adapter = settings.queue_adapter
             ours = adapter is None or isinstance(adapter, StandIn)
             outbox = RedisOutbox(connections, keys) if ours else cast("Outbox", adapter)
+            api = _api(settings, connections, keys)
             if "default" not in settings.mode:
                 scope.shield = True  # ends by itself, as soon as the block does
-                offer(Exq(settings, workers, outbox, None))
+                offer(Exq(settings, workers, outbox, None, api=api))
                 opened.set()
                 await ending.wait()
                 return
@@ -253,7 +264,7 @@ async def _live(
             scope.shield = True  # the node bounds its own end, and needs its connections for it
             async with anyio.create_task_group() as tasks:
                 await tasks.start(node.run)
-                offer(Exq(settings, workers, outbox, node))
+                offer(Exq(settings, workers, outbox, node, api=api))
                 opened.set()
                 try:
                     await ending.wait()
@@ -276,6 +287,15 @@ async def _started(address: Address, stack: AsyncExitStack) -> Address:
 
     server = await stack.enter_async_context(embedded_server(address.place.directory))
     return attrs.evolve(address, place=Unix(server.socket))
+
+
+def _api(settings: Config, connections: Connections, keys: Keys) -> Api | None:
+    """The API, in the modes that offer it."""
+    from .redis.keeper import RedisKeeper
+
+    if settings.mode.isdisjoint(("api", "default")):
+        return None
+    return Api(RedisKeeper(connections, keys), time.time, settings.timestamps)
 
 
 def _node(

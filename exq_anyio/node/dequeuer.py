@@ -100,6 +100,15 @@ class Line:
     """True when no more jobs are to be taken."""
     idle: anyio.Event = attrs.field(factory=anyio.Event)
     """Set when the poller has ended."""
+    stale: bool = False
+    """True when the queue may have been paused since it was last asked."""
+    resumed: anyio.Event = attrs.field(factory=anyio.Event)
+    """Set when a paused queue is to be asked again."""
+
+    def recheck(self) -> None:
+        """Have the poller ask the queue again before it waits, or goes on to wait, for anything."""
+        self.stale = True
+        self.resumed.set()
 
     def take(self, job: Job) -> int:
         """Note that *job* is in the backup queue; its number."""
@@ -167,14 +176,16 @@ async def _turn(line: Line, source: Source) -> None:
             await freed.wait()
         return
     held = len(line.held)
+    line.stale, line.resumed = False, anyio.Event()
     fetched = await source.store.fetch(source.claim, line.queue, min(free, MOST))
     await _receive(line, source, fetched.payloads)
     if fetched.held - len(fetched.payloads) > held:
         await audit(line, source)
-    if fetched.payloads or line.ending:
+    if fetched.payloads or line.ending or line.stale:
         return
     if fetched.paused:
-        await anyio.sleep(RECHECK)
+        with anyio.move_on_after(RECHECK):
+            await line.resumed.wait()
         return
     payload = await source.store.wait(source.claim, line.queue, source.poll_timeout)
     if payload is not None:

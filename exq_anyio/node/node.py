@@ -21,6 +21,7 @@ from itertools import count
 
 import anyio
 import attrs
+import msgspec
 from anyio.abc import TaskGroup, TaskStatus
 
 from .. import _version
@@ -49,6 +50,9 @@ LAST = 0.2
 """Seconds for each step after that, if it took all of them: in two seconds the end has come, with or without Redis."""
 
 QUIET_SIGNALS, STOP_SIGNALS = frozenset({"TSTP", "USR1"}), frozenset({"TERM", "INT"})
+
+PAUSE_SIGNALS = frozenset({"PAUSE", "RESUME"})
+"""Followed by the name of the queue; what holds is in Redis, and the signal only says that it has changed."""
 
 
 @attrs.frozen(kw_only=True)
@@ -268,14 +272,38 @@ class Node:
                 logger.error("cannot read signals: error=%s", error)
                 await anyio.sleep(1.0)
                 continue
-            if signal in QUIET_SIGNALS:
-                await self.hush()
-            elif signal in STOP_SIGNALS:
-                self.stop()
-            elif signal == "TTIN":
-                logger.warning("what every task and thread is doing: node=%s\n%s", self.claim.node_id, all_stacks())
-            elif signal is not None:
-                logger.warning("unknown signal: signal=%r", signal)
+            if signal is not None:
+                await self._obey(signal)
+
+    async def _obey(self, signal: str) -> None:
+        word, _, rest = signal.partition(" ")
+        if signal in QUIET_SIGNALS:
+            await self.hush()
+        elif signal in STOP_SIGNALS:
+            self.stop()
+        elif signal == "TTIN":
+            logger.warning("what every task and thread is doing: node=%s\n%s", self.claim.node_id, all_stacks())
+        elif word in PAUSE_SIGNALS:
+            await self._recheck(rest)
+        elif (jid := cancelled_jid(signal)) is not None:
+            self.cancel(jid)
+        else:
+            logger.warning("unknown signal: signal=%r", signal)
+
+    def cancel(self, jid: str) -> bool:
+        """Cancel the job *jid*, which is then dead as "Canceled"; whether it runs here."""
+        runs = [run for run in self.performer.running.values() if run.job.jid == jid]
+        for run in runs:
+            logger.info("job is cancelled: jid=%s worker=%s", jid, run.job.worker)
+            run.cancel("cancelled")
+        return bool(runs)
+
+    async def _recheck(self, queue: str) -> None:
+        """The queue was paused or resumed: what waits for it asks again."""
+        line = self._lines.get(queue)
+        if line is not None:
+            line.recheck()
+            await self._store.unblock(queue)
 
     # -- queues
 
@@ -301,6 +329,7 @@ class Node:
             dequeuer = line.dequeuer  # a subscription that waits for the line to end brings another
             line.ending = True
             line.freed.set()
+            line.resumed.set()
             await self._store.unblock(queue)
             await line.idle.wait()
             self._store.no_more_waits(queue)
@@ -377,6 +406,20 @@ class Node:
             while line.held:
                 line.freed = anyio.Event()
                 await line.freed.wait()
+
+
+def cancelled_jid(signal: str) -> str | None:
+    """The job that *signal* cancels: ``CANCEL <jid>``, or Exq's ``CANCEL:{"jid": ...}``; None if it is neither."""
+    if signal.startswith("CANCEL "):
+        return signal.removeprefix("CANCEL ")
+    if not signal.startswith("CANCEL:"):
+        return None
+    try:
+        named = msgspec.json.decode(signal.removeprefix("CANCEL:"))
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    jid = named.get("jid") if isinstance(named, dict) else None
+    return jid if isinstance(jid, str) else None
 
 
 def _host(config: Config) -> str:
