@@ -1,8 +1,8 @@
 """The account: what every job was to come to, and what the processes wrote down.
 
-The rule for runs is promise 2: a job runs again at the same step (the same number of failures and snoozes counted) only
-if the run before it was not accounted: its process was killed or left it behind, a stop sent it back, or the node lost
-its claim, because it was frozen or cut off for too long.
+The rule for runs is promise 2: of two runs of a job at the same step (the same number of failures and snoozes counted)
+one is void: its process was killed or left it behind, a stop sent it back, or its node lost its claim, because it was
+frozen or cut off for too long.  It is usually the first; but who wakes up may also start what it had fetched long ago.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ import attrs
 
 from .jobs import Fate
 from .ledger import Entry, read
+
+LOST = "claim lost"
+"""Why the runs of a node are void that was taken for dead."""
 
 
 @attrs.define
@@ -115,8 +118,13 @@ class Account:
 
     @property
     def unexcused(self) -> list[tuple[Run, Run]]:
-        """Runs that were repeated although nothing had happened to the first one."""
-        return [(run, after) for run, after in self.repeated if not run.void]
+        """Two runs of the same step although nothing had happened to the first, and the second kept its claim."""
+        return [(run, after) for run, after in self.repeated if not run.void and after.void != LOST]
+
+    @property
+    def refused(self) -> list[Run]:
+        """Runs that were not accounted although their node had kept its claim: somebody took the job from it."""
+        return [run for job in self.jobs.values() for run in job.runs if run.void == "refused"]
 
     @property
     def processed(self) -> int:
@@ -169,7 +177,7 @@ def runs(entries: Iterable[Entry], *, ended: bool) -> list[Run]:
                 del open_runs[number]
             case "lost", _:
                 for run in open_runs.values():
-                    run.void = run.void or "claim lost"
+                    run.void = LOST
             case ("refused" | "back" | "left") as why, (jid,):
                 for run in open_runs.values():
                     if run.jid == jid:

@@ -28,12 +28,15 @@ class Network:
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="network", daemon=True)
+        self._proxies: list[Proxy] = []
 
     def __enter__(self) -> Self:
         self._thread.start()
         return self
 
     def __exit__(self, *error: object) -> None:
+        for proxy in self._proxies:
+            proxy.refuse()
         self.run(_cancel_all())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
@@ -47,6 +50,7 @@ class Network:
         """A new proxy to the server on the Unix socket *upstream*, on a free port of the loopback."""
         proxy = Proxy(self, upstream)
         proxy.accept()
+        self._proxies.append(proxy)
         return proxy
 
 
@@ -55,6 +59,7 @@ async def _cancel_all() -> None:
     for task in others:
         task.cancel()
     await asyncio.gather(*others, return_exceptions=True)
+    await asyncio.sleep(0)  # closed sockets are let go in the next round
 
 
 class Proxy:

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 import random
 import sys
 
 import exq_anyio as exq
 from exq_anyio.cli.logs import configure
-from exq_anyio.cli.run import serve
+from exq_anyio.cli.run import leave, serve
 from exq_anyio.node.dequeuer import LocalLimit
 
 from .jobs import QUEUES, Runs, workers
 from .ledger import Ledger
+
+HEARTBEAT = 0.5
+"""Seconds between two beats; six of them without one are the death of a node."""
+
+GRACE = 1.0
+"""Seconds that jobs have to end after SIGTERM."""
 
 AWAY = 3
 """Exit status of a worker that found no Redis at its start."""
@@ -86,7 +91,7 @@ def main() -> None:
         backoff=lambda job, error: random.uniform(0.05, 1),
         scheduler_poll_timeout=0.2,
         heartbeat_interval=HEARTBEAT,
-        shutdown_timeout=1,
+        shutdown_timeout=GRACE,
         max_rescues=10_000,  # whoever is killed here is innocent
         dead_max_jobs=10_000_000,
         poll_timeout=2,
@@ -94,15 +99,11 @@ def main() -> None:
     )
     try:
         if not serve(config, asked.backend):
-            logging.shutdown()
-            os._exit(0)
+            leave()
     except exq.RedisUnavailable as error:
         logging.getLogger("exq_anyio").warning("cannot start: error=%s", error)
         sys.exit(AWAY)
 
-
-HEARTBEAT = 0.5
-"""Seconds between two beats; six of them without one are the death of a node."""
 
 if __name__ == "__main__":
     main()

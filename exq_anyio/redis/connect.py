@@ -53,6 +53,7 @@ _AWAY = (
     "MISCONF",
     "NOREPLICAS",
     "max number of clients",
+    "instance state changed",  # to those who wait with a blocking command, when it becomes a replica
 )
 """Answers that mean: not now.  The command was not executed."""
 
