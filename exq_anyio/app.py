@@ -34,6 +34,10 @@ if TYPE_CHECKING:
     from .redis.keys import Keys
 
 
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGTSTP, signal.SIGTTIN)
+"""What a worker process obeys, as Sidekiq does."""
+
+
 class Exq(Client):
     """An open instance: enqueue with it, and change what its node works on.  Made by :func:`open`."""
 
@@ -138,8 +142,8 @@ async def serve(
 ) -> bool:
     """Work on queues until SIGTERM or SIGINT: a worker process, as in ``anyio.run(exq.serve)``.
 
-    The first of these signals stops gracefully, a second one cuts the grace short; SIGTSTP makes the node quiet.  Takes
-    and raises what :func:`open` does.
+    The first of these signals stops gracefully, a second one cuts the grace short; SIGTSTP makes the node quiet, and
+    SIGTTIN logs what every task and thread is doing.  Takes and raises what :func:`open` does.
 
     Returns whether all jobs have ended: false when one is still at work in a thread, which only the end of the process
     ends (``os._exit``, since Python itself waits for threads).  A job that is no thread and swallows its cancellation
@@ -150,7 +154,7 @@ async def serve(
     failure: BaseException | None = None
     try:
         async with anyio.create_task_group() as tasks:
-            with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGTSTP) as signals:
+            with anyio.open_signal_receiver(*SIGNALS) as signals:
                 tasks.start_soon(_obey, signals, served, tasks)
                 async with open(config, **overrides) as instance:
                     node = served.node = instance._working("serve")
@@ -199,7 +203,10 @@ class _Served:
 
 async def _obey(signals: AsyncIterator[signal.Signals], served: _Served, tasks: TaskGroup) -> None:
     async for received in signals:
-        if received == signal.SIGTSTP:
+        if received == signal.SIGTTIN:
+            if served.node is not None:
+                served.node.log_stacks()
+        elif received == signal.SIGTSTP:
             served.quiet = True
             if served.node is not None:
                 # A task of its own: it waits for the pollers, which may be waiting for Redis, and SIGTERM must not.

@@ -137,6 +137,10 @@ class Node:
         """Return when the node has been told to stop, by whomever."""
         await self._stopping.wait()
 
+    def log_stacks(self) -> None:
+        """Log what every task and thread is doing."""
+        logger.warning("what every task and thread is doing: node=%s\n%s", self.claim.node_id, all_stacks())
+
     async def hush(self) -> None:
         """Take no more jobs, and go on with those that run."""
         if not self.quiet:
@@ -282,7 +286,7 @@ class Node:
         elif signal in STOP_SIGNALS:
             self.stop()
         elif signal == "TTIN":
-            logger.warning("what every task and thread is doing: node=%s\n%s", self.claim.node_id, all_stacks())
+            self.log_stacks()
         elif word in PAUSE_SIGNALS:
             await self._recheck(rest)
         elif (jid := cancelled_jid(signal)) is not None:

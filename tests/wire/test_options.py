@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from typing import Any
 
@@ -140,6 +141,21 @@ async def test_ttin_logs_what_every_task_and_thread_is_doing(scene: Scene, caplo
     assert "in hangs" in dump[head:at]
     assert dump.count("in deep_inside") == 1
     assert "thread MainThread" in dump
+
+
+async def test_a_worker_process_does_the_same_at_the_signal_sigttin(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = {"url": scene.url, "namespace": scene.namespace, "workers": [], "node_identifier": "a-host"}
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(exq.serve, settings)
+        await until(lambda: scene.redis.exists([scene.key("a-host#1")]))
+        signal.raise_signal(signal.SIGTTIN)
+        await until(lambda: dumps(caplog))
+        signal.raise_signal(signal.SIGTERM)
+    (dump,) = dumps(caplog)
+    assert "node=a-host#1" in dump
+    assert "in serve" in dump
 
 
 async def deep_inside() -> None:
