@@ -175,6 +175,19 @@ async def test_a_holder_whose_lock_ran_out_never_frees_a_newer_one(scene: Scene)
         assert await scene.redis.get(scene.key("unique:t")) == newer.encode()
 
 
+async def test_a_start_frees_no_lock_that_another_job_has_taken_since(scene: Scene) -> None:
+    held = Held()
+    held.go_on.set()
+    late = held.worker.job("return").on(unique_until="start", unique_token="t", unique_for=0.05)
+    async with scene.open(held.worker, queues=[]) as q:
+        await q.push(late)
+        await until(partial(expired, scene, "unique:t"))
+        newer = await q.push(held.worker.job("return").on(unique_token="t", unique_for=60, queue="elsewhere"))
+        await q.subscribe("default")
+        await until(partial(counted, scene, 1))
+        assert await scene.redis.get(scene.key("unique:t")) == newer.encode()
+
+
 async def test_a_stop_sends_a_unique_job_back_with_its_lock(scene: Scene) -> None:
     held = Held()
     async with scene.open(held.worker, shutdown_timeout=0) as q:
