@@ -6,13 +6,15 @@ In production nothing stands in for Redis, and that costs one look at a context 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from contextvars import ContextVar
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from .config import Config
 from .exchange import Outgoing
 from .worker import Registry
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 T = TypeVar("T")
 

@@ -6,16 +6,14 @@ forked since, where that thread is not, by the first call there.
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import os
 import threading
 import weakref
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from concurrent.futures import Future
-from contextlib import contextmanager, suppress
+from contextlib import AsyncExitStack, contextmanager, suppress
 from contextvars import Context
-from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast
 
 import anyio
 import attrs
@@ -27,6 +25,12 @@ from .load import load_config
 from .outbox import REDIS, StandIn, in_context, stand_in
 from .worker import Registry
 
+if TYPE_CHECKING:
+    import asyncio
+    from concurrent.futures import Future
+
+    from anyio.from_thread import BlockingPortal
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -34,20 +38,19 @@ END_TIMEOUT = 5.0
 """Seconds that a connection has to close, also at the end of the process."""
 
 
-class Blocking(Generic[P, R]):
-    """A method of :class:`Sync`: that of :class:`~exq_anyio.client.Client`, which returns when it is done."""
+def _blocking(
+    method: Callable[Concatenate[Client, P], Awaitable[R]],
+) -> Callable[[Callable[[Sync], None]], Callable[Concatenate[Sync, P], R]]:
+    """Make a method of :class:`Sync` of that of a client, with its parameters and its docstring."""
 
-    def __init__(self, method: Callable[Concatenate[Client, P], Awaitable[R]]) -> None:
-        self._method = method
-        self.__doc__ = method.__doc__
+    def made(_: Callable[[Sync], None]) -> Callable[Concatenate[Sync, P], R]:
+        @functools.wraps(method)
+        def call(self: Sync, /, *args: P.args, **kwargs: P.kwargs) -> R:
+            return self._call(method, *args, **kwargs)
 
-    @overload
-    def __get__(self, instance: None, owner: object) -> Blocking[P, R]: ...
-    @overload
-    def __get__(self, instance: Sync, owner: object) -> Callable[P, R]: ...
-    def __get__(self, instance: Sync | None, owner: object) -> Blocking[P, R] | Callable[P, R]:
-        """The method of *instance*."""
-        return self if instance is None else functools.partial(instance._call, self._method)
+        return call
+
+    return made
 
 
 class Sync:
@@ -57,11 +60,25 @@ class Sync:
     RedisUnavailable, RedisError and WorkerError as :func:`~exq_anyio.open` does.
     """
 
-    enqueue = Blocking(Client.enqueue)
-    enqueue_in = Blocking(Client.enqueue_in)
-    enqueue_at = Blocking(Client.enqueue_at)
-    push = Blocking(Client.push)
-    enqueue_all = Blocking(Client.enqueue_all)
+    @_blocking(Client.enqueue)
+    def enqueue(self) -> None:
+        """As that of an instance."""
+
+    @_blocking(Client.enqueue_in)
+    def enqueue_in(self) -> None:
+        """As that of an instance."""
+
+    @_blocking(Client.enqueue_at)
+    def enqueue_at(self) -> None:
+        """As that of an instance."""
+
+    @_blocking(Client.push)
+    def push(self) -> None:
+        """As that of an instance."""
+
+    @_blocking(Client.enqueue_all)
+    def enqueue_all(self) -> None:
+        """As that of an instance."""
 
     def __init__(self, config: Config) -> None:
         self.config: Config = config
@@ -93,7 +110,7 @@ class Sync:
                 return await method(line.client, *args, **kwargs)
 
             def start() -> Future[R]:
-                return asyncio.run_coroutine_threadsafe(call(), line.loop)
+                return line.portal.start_task_soon(call)
 
             return start().result() if test is None else test.wait(start)
 
@@ -152,8 +169,11 @@ class _Line:
     where: Config | None
     """Where it leads to; None: to no server."""
     client: Client
+    portal: BlockingPortal
+    """The way into the loop."""
     loop: asyncio.AbstractEventLoop
     ending: asyncio.Event
+    """Set, in the loop, to end it: unlike the portal's own way, this waits for nothing."""
     thread: threading.Thread
     calls: int = 0
     """Calls that are under way."""
@@ -174,6 +194,8 @@ def _end_all(lines: list[_Line]) -> None:
 
 def _start(config: Config, test: StandIn | None = None) -> _Line:
     """A line to the server of *config*, or to *test*."""
+    from concurrent.futures import Future  # here, since most who import the package never need it
+
     up: Future[_Line] = Future()
     # A daemon: whoever does not close it wants the process to end all the same.  In a context of its own, since what
     # stands in for Redis is asked for by the call, in that of its caller.
@@ -198,21 +220,26 @@ def _run(config: Config, test: StandIn | None, up: Future[_Line]) -> None:
 
 
 async def _live(config: Config, test: StandIn | None, up: Future[_Line]) -> None:
-    line = functools.partial(
-        _Line,
-        pid=os.getpid(),
-        loop=asyncio.get_running_loop(),
-        ending=(ending := asyncio.Event()),
-        thread=threading.current_thread(),
-    )
-    if test is None:
-        async with open(config) as instance:
-            if up.set_running_or_notify_cancel():
-                up.set_result(line(where=config, client=instance))
-                await ending.wait()
-    else:
-        workers = Registry.build(config.workers, config.imports)
-        client = Client(config, workers, test.outbox(config, workers, None), test.clock)
+    import asyncio
+
+    from anyio.from_thread import BlockingPortal
+
+    async with AsyncExitStack() as stack:
+        client: Client
+        if test is None:
+            client = await stack.enter_async_context(open(config))
+        else:
+            workers = Registry.build(config.workers, config.imports)
+            client = Client(config, workers, test.outbox(config, workers, None), test.clock)
+        line = _Line(
+            pid=os.getpid(),
+            where=config if test is None else None,
+            client=client,
+            portal=await stack.enter_async_context(BlockingPortal()),
+            loop=asyncio.get_running_loop(),
+            ending=asyncio.Event(),
+            thread=threading.current_thread(),
+        )
         if up.set_running_or_notify_cancel():
-            up.set_result(line(where=None, client=client))
-            await ending.wait()
+            up.set_result(line)
+            await line.ending.wait()
