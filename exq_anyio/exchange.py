@@ -47,6 +47,7 @@ class NodeSeen:
     """The exact text of its last heartbeat's score (unix seconds); ``""`` when it has none."""
     lease: Mapping[str, str]
     """Its lease: token and process; empty when it has none (Exq's nodes)."""
+
     @property
     def limit(self) -> float | None:
         """Seconds of silence after which it is dead, as it wrote itself; None when it did not (Exq's nodes)."""

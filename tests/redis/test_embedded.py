@@ -23,7 +23,7 @@ from exq_anyio.redis import embedded
 from exq_anyio.redis.embedded import EmbeddedServer, ServerProcess, embedded_server, private_directory, start_server
 
 if TYPE_CHECKING:
-    from conftest import PrivateValkey
+    from ..conftest import PrivateValkey
 
 PROGRAM = """
 import socket, sys
