@@ -59,7 +59,7 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """Two type checkers: mypy over everything, pyright over what users see, all of which must have a type."""
+    """Two type checkers: mypy over everything, pyright over what users write; every public name has a type."""
     session.install("--quiet", "--editable", ".[test]", *group("types"))
     session.run("mypy")
     session.run("pyright")
@@ -92,9 +92,10 @@ def bench(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def interop(session: nox.Session) -> None:
-    """Real Sidekiq as the judge, in both directions; installs Debian's, as root, where there is none."""
+    """Real Sidekiq, and Rails, as the judges, in both directions; installs Debian's, as root, where there is none."""
     if not shutil.which("sidekiq"):
         session.run("apt-get", "update", "-q", external=True)
-        session.run("apt-get", "install", "-qy", "ruby-sidekiq", "ruby-rack", "ruby-webrick", external=True)
+        packages = ["ruby-sidekiq", "ruby-rack", "ruby-webrick", "ruby-activejob"]
+        session.run("apt-get", "install", "-qy", *packages, external=True)
     session.install("--quiet", "--editable", ".[test]")
     session.run("pytest", "tests/interop", *session.posargs, env={"EXQ_INTEROP": "1"})

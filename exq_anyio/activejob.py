@@ -11,7 +11,6 @@ Source: Rails 6.0 to 8.0, ``ActiveJob::Arguments`` and ``ActiveJob::Serializers`
 from __future__ import annotations
 
 import datetime
-import decimal
 import uuid
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, cast
@@ -113,7 +112,8 @@ def active_job(
 ) -> JobSpec:
     """A job that Rails performs as ``job_class.new.perform(*args, **keywords)``.
 
-    Datetimes, dates and decimals arrive as Ruby's; a GlobalID is given with :func:`global_id`.
+    Datetimes and dates arrive as Ruby's, decimals as text (Rails before 7.1 has no other form for them); a GlobalID is
+    given with :func:`global_id`.
     """
     arguments = [_written(arg) for arg in args]
     if keywords:
@@ -142,11 +142,9 @@ def global_id(gid: str) -> Mapping[str, str]:
 def _written(value: object) -> object:
     match value:
         case datetime.datetime():
-            return _serialized("TimeSerializer", value.astimezone(datetime.UTC).isoformat())
+            return _serialized("TimeSerializer", value.astimezone(datetime.UTC).isoformat()[:-6] + "Z")
         case datetime.date():
             return _serialized("DateSerializer", value.isoformat())
-        case decimal.Decimal():
-            return _serialized("BigDecimalSerializer", str(value))
         case Mapping():
             return {name: _written(inner) for name, inner in value.items()}
         case list() | tuple():

@@ -38,17 +38,19 @@ class Ruby:
     async def say(self, question: str) -> Any:
         """The value of the Ruby expression *question*, which sees the workers and Sidekiq's API."""
         done = await anyio.run_process(
-            ["ruby", str(RUBY / "answer.rb")], input=question.encode(), env=self.environment, check=False
+            ["ruby", f"-I{RUBY}", str(RUBY / "answer.rb")], input=question.encode(), env=self.environment, check=False
         )
         assert done.returncode == 0, done.stderr.decode()
         (value,) = json.loads(done.stdout)
         return value
 
     @asynccontextmanager
-    async def working(self, *queues: str, seconds: int = 2) -> AsyncIterator[anyio.abc.Process]:
+    async def working(
+        self, *queues: str, seconds: int = 2, program: str = "workers.rb"
+    ) -> AsyncIterator[anyio.abc.Process]:
         """A real Sidekiq process at work on *queues*; it ends as ``kill`` ends one, with *seconds* for its jobs."""
         named = [part for queue in queues or ("default",) for part in ("-q", queue)]
-        command = ["sidekiq", "-r", str(RUBY / "workers.rb"), "-c", "5", "-t", str(seconds), "-e", "production", *named]
+        command = ["sidekiq", "-r", str(RUBY / program), "-c", "5", "-t", str(seconds), "-e", "production", *named]
         # Its log goes nowhere: a pipe that nobody reads would stop it.
         async with await anyio.open_process(
             command, env=self.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL

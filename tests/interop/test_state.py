@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 import anyio
+import pytest
 
 import exq_anyio as exq
 
@@ -246,6 +247,19 @@ async def test_quiet_and_stop_through_the_api_work_on_us(both: Both) -> None:
         await both.ruby.say("Sidekiq::ProcessSet.new.each(&:stop!); 0")
         await until(lambda: gone(both))
     assert await both.ruby.say("Sidekiq::ProcessSet.new.size") == 0
+
+
+async def test_ttin_through_the_api_logs_our_stacks(both: Both, caplog: pytest.LogCaptureFixture) -> None:
+    async with both.python() as q:
+        jid = await q.enqueue("default", "SleepWorker", [60])
+        await both.told(1)
+        await until(lambda: both.redis.exists([str(q.node_id)]))
+        await both.ruby.say("Sidekiq::ProcessSet.new.each(&:dump_threads); 0")
+        await until(lambda: logged(caplog, jid))
+
+
+async def logged(caplog: pytest.LogCaptureFixture, jid: str) -> bool:
+    return any("every task and thread" in line and jid in line for line in caplog.messages)
 
 
 async def gone(both: Both) -> bool:

@@ -141,6 +141,6 @@ async def test_what_python_makes_for_rails_is_read_back_the_same(scene: Scene) -
         "locale": "en",
     }
     assert decoded(inner["arguments"]) == (
-        ["gid://app/User/1", ["2026-11-24", {"at": "2026-11-24T02:00:00+00:00"}]],
+        ["gid://app/User/1", ["2026-11-24", {"at": "2026-11-24T02:00:00Z"}]],
         {"amount": "1.5", "tags": ["a"]},
     )

@@ -3,8 +3,7 @@
 require "sidekiq"
 require "json"
 
-Sidekiq.logger.level = Logger::WARN
-Sidekiq.strict_args! if Sidekiq.respond_to?(:strict_args!)
+Sidekiq.logger = Sidekiq::Logger.new(STDERR, level: Logger::WARN)
 
 # Says in Redis that a job was performed here.
 module Telling
