@@ -32,7 +32,7 @@ def group(name: str) -> list[str]:
     return nox.project.dependency_groups(GROUPS, name)
 
 
-nox.options.sessions = [f"tests-{THIS}", "lint", "types", "build"]
+nox.options.sessions = [f"tests-{THIS}", "lint", "types", "apps", "build"]
 
 
 @nox.session(python=[THIS, *(version for version in OTHERS if runs(f"python{version}"))])
@@ -60,10 +60,17 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Two type checkers: mypy over everything, pyright over what users write; every public name has a type."""
-    session.install("--quiet", "--editable", ".[test]", *group("types"))
+    session.install("--quiet", "--editable", ".[test]", *group("types"), *group("apps"))
     session.run("mypy")
     session.run("pyright")
     session.run("pyright", "--verifytypes", "exq_anyio", "--ignoreexternal")
+
+
+@nox.session
+def apps(session: nox.Session) -> None:
+    """The examples for other people's frameworks."""
+    session.install("--quiet", "--editable", ".[test]", *group("apps"))
+    session.run("pytest", "tests/apps", *session.posargs)
 
 
 @nox.session

@@ -30,7 +30,7 @@ def configure(level: str) -> None:
 class OneLine(logging.Formatter):
     """Time, level, logger and message on one line, with the error and where it was raised."""
 
-    default_msec_format = "%s.%03d"
+    default_msec_format: str | None = "%s.%03d"
 
     def __init__(self, *, tracebacks: bool) -> None:
         super().__init__()

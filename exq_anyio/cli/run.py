@@ -16,7 +16,7 @@ from .options import Backend, backend_option, backend_options, import_from_here,
 if TYPE_CHECKING:
     from ..config import Config
 
-logger = logging.getLogger("exq_anyio")
+logger: logging.Logger = logging.getLogger("exq_anyio")
 
 
 @click.command()
