@@ -40,7 +40,7 @@ class World:
         self.strings: dict[str, str] = {}
         self.expires: dict[str, float] = {}
         """Unix seconds at which a key goes."""
-        self.changed = anyio.Event()
+        self.changed: anyio.Event = anyio.Event()
         """Set at the next step or fault; whoever waits for something looks again then."""
 
     def notify(self) -> None:
