@@ -23,13 +23,15 @@ def new_token() -> str:
 
 
 def owner(limit: float) -> dict[str, str]:
-    """The fields of a lease that identify this process, ``boot``, ``space``, ``pid`` and ``started``, and *limit*.
+    """The fields of a lease that identify this process, ``boot``, ``space``, ``pid`` and ``started``, and two more.
 
-    *limit* is the seconds of silence after which others may take the node for dead.
+    ``limit`` is the seconds of silence after which others may take the node for dead; ``alone`` the jid of the job
+    that runs alone, see :meth:`~exq_anyio.node.store.Store.runs_alone`.
     """
     pid = os.getpid()
     return {
-        "boot": _boot(), "space": _pid_space(), "pid": str(pid), "started": _started(pid) or "", "limit": repr(limit)
+        "boot": _boot(), "space": _pid_space(), "pid": str(pid), "started": _started(pid) or "", "limit": repr(limit),
+        "alone": "",
     }  # fmt: skip
 
 

@@ -43,10 +43,10 @@ from .store import Store
 
 logger: logging.Logger = logging.getLogger("exq_anyio")
 
-CLEANUP = 1.3
+CLEANUP = 1.25
 """Seconds after the grace in which cancelled jobs are sent back, and our traces are removed."""
 
-LAST = 0.2
+LAST = 0.1
 """Seconds for each step after that, if it took all of them: in two seconds the end has come, with or without Redis."""
 
 QUIET_SIGNALS, STOP_SIGNALS = frozenset({"TSTP", "USR1"}), frozenset({"TERM", "INT"})

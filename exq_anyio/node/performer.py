@@ -23,12 +23,13 @@ import attrs
 from anyio.abc import TaskGroup
 
 from ..activejob import wrapped_args
-from ..errors import JobCancelled, JobTimeout, RedisUnavailable, UnknownWorker
+from ..errors import JobCancelled, JobTimeout, LostClaim, RedisUnavailable, UnknownWorker
 from ..job import Job
 from ..middleware import Middleware, Run, current_run, through
 from ..outcome import Dead, Discard, Halt, Policy, Settlement, Snooze, judge, push_back
 from ..worker import BoundWorker, Registry
 from .dequeuer import Dequeuer, Line
+from .rescuer import CROWD
 from .settler import Settler
 from .store import Store
 
@@ -229,9 +230,10 @@ class Performer:
         context = copy_context()
         context.run(current_run.set, run)
         try:
-            if run.job.rescue_count >= 2:
+            if run.job.rescue_count >= CROWD:
                 # It may be the one that kills its node: beside no other such job, only the killer is blamed.
                 async with self._alone:
+                    await self._note_alone(run)
                     return await in_context(self._run(run), context)
             return await in_context(self._run(run), context)
         except KeyboardInterrupt:
@@ -279,6 +281,17 @@ class Performer:
             return call(*args)
         finally:
             self.in_threads.discard(id(run))
+
+    async def _note_alone(self, run: Running) -> None:
+        """Have our rescuers know that, of all such jobs, this one has begun."""
+        while True:
+            try:
+                return await self._store.runs_alone(self._settler.claim, run.job.jid)
+            except RedisUnavailable:
+                await self._store.available()
+            except LostClaim:
+                run.cancel("lost")
+                await anyio.sleep_forever()
 
     async def _unlock(self, token: str, jid: str) -> None:
         while True:

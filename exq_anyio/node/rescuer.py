@@ -18,6 +18,9 @@ logger: logging.Logger = logging.getLogger("exq_anyio")
 PAGE = 500
 """Jobs that are put back at a time."""
 
+CROWD = 2
+"""Rescues of a job that it may owe to others; from then on it runs beside no other such job on its node."""
+
 RESCUE_WINDOW = 72 * 3600.0
 """Seconds within which rescues of one job add up."""
 
@@ -72,12 +75,12 @@ async def rescue(store: Store, node: NodeSeen, policy: Policy, max_rescues: int,
 
 async def finish_rescue(store: Store, node_id: str, policy: Policy, max_rescues: int) -> int:
     """Put back what a condemned node left, and remove its traces; how many jobs were moved."""
-    moved, finished = 0, True
+    moved, finished, alone = 0, True, await store.ran_alone(node_id)
     for queue in await store.left_behind(node_id):
         try:
             while payloads := await store.left_page(node_id, queue, PAGE):
                 now, _ = await store.due("schedule", 0)
-                moves = [rescue_move(payload, queue, now, policy, max_rescues) for payload in payloads]
+                moves = [rescue_move(payload, queue, now, policy, max_rescues, alone) for payload in payloads]
                 moved += (count := await store.rescue(node_id, queue, moves, now))
                 if count == 0:
                     return moved  # another node is at it, or its id has been taken again
@@ -89,14 +92,22 @@ async def finish_rescue(store: Store, node_id: str, policy: Policy, max_rescues:
     return moved
 
 
-def rescue_move(payload: bytes, queue: str, now: float, policy: Policy, max_rescues: int) -> Move:
-    """Where a job of a dead node goes: back to *queue*, or to the dead set if it was rescued too often."""
+def rescue_move(
+    payload: bytes, queue: str, now: float, policy: Policy, max_rescues: int, alone: str | None = None
+) -> Move:
+    """Where a job of a dead node goes: back to *queue*, or to the dead set if it was rescued too often.
+
+    *alone* is the jid of the job that ran alone, ``""`` if none did: others like it waited for their turn and are not
+    to blame.  None: the node does not know this rule.
+    """
     try:
         job = Job.decode(payload, queue)
     except MalformedPayload as error:
         return Move(
             payload, malformed(payload, queue, error.reason, is_json=error.is_json, now=now, policy=policy).entry, None
         )
+    if alone is not None and job.rescue_count >= CROWD and job.jid != alone:
+        return Move(payload, payload, queue)
     last = seconds(job.record.get("rescued_at"))
     count = job.rescue_count + 1 if last is not None and now - last <= RESCUE_WINDOW else 1
     at = stamp(now, policy.timestamps)

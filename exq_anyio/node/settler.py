@@ -54,6 +54,11 @@ class Settler:
         self._refused: list[_Group] = []
         self._again_at = 0.0
 
+    @property
+    def claim(self) -> Claim:
+        """The claim that it settles under."""
+        return self._claim
+
     def submit(self, settlement: Settlement, written: Written) -> None:
         """Have *settlement* written, and *written* called then.
 

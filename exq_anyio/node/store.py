@@ -50,6 +50,9 @@ class Store(Protocol):
     async def unlock(self, token: str, jid: str) -> None:
         """Free the unique lock *token* if *jid* holds it."""
 
+    async def runs_alone(self, claim: Claim, jid: str) -> None:
+        """Note that the job *jid*, which was rescued often, begins to run, and no other such job."""
+
     async def backup(self, claim: Claim, queue: str) -> list[bytes]:
         """Everything in the node's backup queue."""
 
@@ -94,6 +97,9 @@ class Store(Protocol):
 
     async def left_behind(self, node_id: str) -> dict[str, int]:
         """The queues in which a node left jobs in its backup, and how many."""
+
+    async def ran_alone(self, node_id: str) -> str | None:
+        """What a dead node noted last with :meth:`runs_alone`, ``""`` if nothing; None for a node that does not."""
 
     async def left_page(self, node_id: str, queue: str, limit: int) -> list[bytes]:
         """Up to *limit* payloads of a dead node's backup queue, the newest first."""

@@ -158,6 +158,10 @@ class RedisStore:
         """See :class:`~exq_anyio.node.store.Store`."""
         await self._script("unlock", [self._keys.unique(token)], [jid])
 
+    async def runs_alone(self, claim: Claim, jid: str) -> None:
+        """See :class:`~exq_anyio.node.store.Store`."""
+        await self._run(claim, "alone", [self._keys.lease(claim.node_id)], [claim.token, jid])
+
     async def backup(self, claim: Claim, queue: str) -> list[bytes]:
         """See :class:`~exq_anyio.node.store.Store`."""
         key = self._keys.backup(claim.node_id, queue)
@@ -261,6 +265,11 @@ class RedisStore:
         names = sorted(queues)
         lengths = await self._script("lengths", [self._keys.backup(node_id, queue) for queue in names], [])
         return {queue: length for queue, length in zip(names, cast("list[int]", lengths), strict=True) if length}
+
+    async def ran_alone(self, node_id: str) -> str | None:
+        """See :class:`~exq_anyio.node.store.Store`."""
+        jid = await self._connections.commands.request(b"HGET", self._keys.lease(node_id), "alone")
+        return None if jid is None else _text(cast("bytes", jid))
 
     async def left_page(self, node_id: str, queue: str, limit: int) -> list[bytes]:
         """See :class:`~exq_anyio.node.store.Store`."""

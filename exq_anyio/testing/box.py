@@ -120,6 +120,11 @@ class Site:
         error = ended if isinstance(ended, BaseException) and not isinstance(ended, Halt) else None
         return Performed(job=job, outcome=settlement.kind, result=None if error else run.result, error=error)
 
+    @property
+    def claim(self) -> Claim:
+        """What a performer asks of its settler, as well."""
+        return self._claim
+
     async def settle(self, settlements: Sequence[Settlement]) -> list[bool]:
         """What a performer asks of its settler."""
         return self._settle(settlements)

@@ -144,6 +144,10 @@ class MemoryStore:
         """See :class:`~exq_anyio.node.store.Store`."""
         await self._step(self.world.unlock, token, jid)
 
+    async def runs_alone(self, claim: Claim, jid: str) -> None:
+        """See :class:`~exq_anyio.node.store.Store`."""
+        await self._step(self.world.runs_alone, claim, jid)
+
     async def backup(self, claim: Claim, queue: str) -> list[bytes]:
         """See :class:`~exq_anyio.node.store.Store`."""
         return await self._step(self.world.backup, claim.node_id, queue)
@@ -201,6 +205,10 @@ class MemoryStore:
     async def left_behind(self, node_id: str) -> dict[str, int]:
         """See :class:`~exq_anyio.node.store.Store`."""
         return await self._step(self.world.left_behind, node_id)
+
+    async def ran_alone(self, node_id: str) -> str | None:
+        """See :class:`~exq_anyio.node.store.Store`."""
+        return await self._step(self.world.ran_alone, node_id)
 
     async def left_page(self, node_id: str, queue: str, limit: int) -> list[bytes]:
         """See :class:`~exq_anyio.node.store.Store`."""

@@ -162,6 +162,11 @@ class World:
         if self.strings.get(KEYS.unique(token)) == jid:
             self.delete(KEYS.unique(token))
 
+    def runs_alone(self, claim: Claim, jid: str) -> None:
+        """As ``alone.lua``."""
+        self._lease(claim)
+        self.hashes[KEYS.lease(claim.node_id)]["alone"] = jid
+
     # -- time
 
     def due(self, where: SortedSet, limit: int) -> tuple[float, list[bytes]]:
@@ -262,7 +267,9 @@ class World:
             return False
         if token and self.hashes[KEYS.lease(node_id)].get("token") != token:
             return False
-        self.hashes[KEYS.lease(node_id)] = {"condemned": "1"}
+        lease = self.hashes[KEYS.lease(node_id)]
+        kept = {"alone": lease["alone"]} if "alone" in lease else {}
+        self.hashes[KEYS.lease(node_id)] = {"condemned": "1", **kept}
         self.sets[KEYS.leases].add(node_id)
         return True
 
@@ -270,6 +277,10 @@ class World:
         """How many payloads lie in each backup queue of the node that is not empty."""
         queues = sorted(self.sets[KEYS.queues] | self.sets[KEYS.taken(node_id)])
         return {queue: held for queue in queues if (held := len(self.lists[KEYS.backup(node_id, queue)]))}
+
+    def ran_alone(self, node_id: str) -> str | None:
+        """A field of the lease."""
+        return self.hashes[KEYS.lease(node_id)].get("alone")
 
     def backup(self, node_id: str, queue: str, limit: int | None = None) -> list[bytes]:
         """The backup queue, the newest first."""

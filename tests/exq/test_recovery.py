@@ -68,6 +68,7 @@ async def test_a_job_whose_node_died_too_often_is_dead_and_the_others_are_back(s
     killer = payload("Killer", 1, rescue_count=3, rescued_at=now, extra={"kept": True})
     long_ago = payload("Killer", 2, rescue_count=3, rescued_at=now - 73 * 3600)
     await scene.leave_taken(node_id, "default", killer, long_ago, payload("Job", 3))
+    await scene.redis.hset(scene.key(f"{node_id}:lease"), {"alone": "jid-Killer"})
     async with scene.open(queues=[], node_identifier="box"):
         assert [(job["args"], job["rescue_count"]) for job in records(await scene.queue())] == [([2], 1), ([3], 1)]
         (dead,) = await scene.entries("dead")

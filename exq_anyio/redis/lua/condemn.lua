@@ -9,8 +9,10 @@ local bad = wrong(KEYS[1], 'hash') or wrong(KEYS[2], 'zset') or wrong(KEYS[3], '
 if bad then return bad end
 if ARGV[2] ~= '' and redis.call('ZSCORE', KEYS[2], ARGV[1]) ~= ARGV[2] then return 0 end
 if ARGV[3] ~= '' and redis.call('HGET', KEYS[1], 'token') ~= ARGV[3] then return 0 end
+local alone = redis.call('HGET', KEYS[1], 'alone')
 redis.call('DEL', KEYS[1])
--- What stays says that anybody may finish the rescue, should we die over it.
+-- What stays says that anybody may finish the rescue, should we die over it, and which job ran alone.
 redis.call('HSET', KEYS[1], 'condemned', '1')
+if alone then redis.call('HSET', KEYS[1], 'alone', alone) end
 redis.call('SADD', KEYS[3], ARGV[1])
 return 1
