@@ -173,8 +173,8 @@ async def serve(
     return served.node is None or not served.node.left_running
 
 
-PATIENCE = 1.6
-"""Seconds after the grace for all that a stop does, even if Redis is away: the node needs 1.5 of them at most."""
+PATIENCE = 1.4
+"""Seconds after the grace for all that a stop does, even if Redis is away: the node needs 1.2 of them at most."""
 
 
 @attrs.define(eq=False)

@@ -43,7 +43,7 @@ from .store import Store
 
 logger: logging.Logger = logging.getLogger("exq_anyio")
 
-CLEANUP = 1.25
+CLEANUP = 1.0
 """Seconds after the grace in which cancelled jobs are sent back, and our traces are removed."""
 
 LAST = 0.1

@@ -211,7 +211,8 @@ def test_what_a_worker_leaves_that_is_gone_for_good_comes_back_by_another_host(c
     crew.client.srem(f"{crew.namespace}:queues", "default")
     until(lambda: crew.client.llen(f"{crew.namespace}:queue:default"), "it is back in its queue")
     assert time.monotonic() - died < 0.2 * 5 + 0.2 * 5 + 1
+    until(lambda: other.lines("node is dead"), "it says so")
     assert other.lines("node is dead") == ["node is dead, its jobs are back in their queues: node=gone#1 jobs=1"]
-    assert crew.client.smembers(f"{crew.namespace}:queues") == {"default"}
+    assert list(crew.client.smembers(f"{crew.namespace}:queues")) == ["default"]
     crew.start(node_identifier="third", **settings)
     until(lambda: crew.counted("start")["a"] == 2, "it runs again")
