@@ -82,6 +82,8 @@ class Move:
     """The bytes to add instead."""
     queue: str | None
     """Where they go; None is the dead set."""
+    unlock: tuple[str, str] | None = None
+    """The unique token that its death frees and the jid that must hold it, or None."""
 
 
 @attrs.frozen

@@ -9,7 +9,7 @@ import attrs
 from ..errors import MalformedPayload, WrongType
 from ..exchange import Move, NodeSeen
 from ..job import Job, encode, seconds, stamp
-from ..outcome import Policy, malformed
+from ..outcome import Policy, held_lock, malformed
 from .identity import is_gone
 from .store import Store
 
@@ -84,6 +84,8 @@ async def finish_rescue(store: Store, node_id: str, policy: Policy, max_rescues:
                 moved += (count := await store.rescue(node_id, queue, moves, now))
                 if count == 0:
                     return moved  # another node is at it, or its id has been taken again
+                for token, jid in filter(None, (move.unlock for move in moves)):
+                    await store.unlock(token, jid)
         except WrongType as error:
             logger.error("cannot rescue jobs, trying again: node=%s queue=%s error=%s", node_id, queue, error)
             finished = False
@@ -123,4 +125,4 @@ def rescue_move(
     }
     record.setdefault("failed_at", at)
     record |= {"retried_at": at} if job.retry_count else {}
-    return Move(payload, encode(record), None)
+    return Move(payload, encode(record), None, held_lock(job))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import anyio
 import msgspec
 import pytest
@@ -197,6 +199,16 @@ async def test_a_job_that_kills_its_node_again_and_again_is_dead(
         "job killed its node 4 times, moved to dead: jid=killer worker=quick"
     ]
     assert counted(world) == (0, 0)
+
+
+async def test_a_job_dead_for_killing_its_node_frees_its_unique_lock(world: World) -> None:
+    world.strings |= {"unique:mine": "killer", "unique:other": "somebody"}
+    often: dict[str, Any] = {"rescue_count": 3, "rescued_at": EPOCH}
+    await rescued(world, job("killer", unique_token="mine", **often))
+    await rescued(world, job("late", unique_token="other", **often))
+    assert len(world.sorted_sets["dead"]) == 2
+    assert "unique:mine" not in world.strings
+    assert world.strings["unique:other"] == "somebody"
 
 
 @pytest.mark.parametrize(("ago", "count"), [(72 * 3600, 4), (72 * 3600 + 1, 1)])
