@@ -328,6 +328,9 @@ def translate(error: Exception, address: str, *, maybe_done: bool) -> ExqError:
             return RedisUnavailable(address, "it is still loading its data")
         case refused.ReadOnlyError():
             return RedisUnavailable(address, "it is a read-only replica; connect to the primary")
+        case refused.RedisClusterError():
+            # MOVED, ASK, CLUSTERDOWN, TRYAGAIN: whose our keys are is asked again at the next connection.
+            return RedisUnavailable(address, "this node of the cluster does not serve our keys now")
         case refused.AuthenticationError():
             # What it says for a wrong password is long; without one, it explains HELLO.
             wanted = "HELLO must be" in text or "NOAUTH" in text
