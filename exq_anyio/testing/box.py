@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from threading import Lock
 from typing import cast
 
 import attrs
@@ -155,6 +156,7 @@ class Box:
 
     def __init__(self, clock: MovedClock) -> None:
         self._clock = clock
+        self._lock = Lock()  # callers that block are threads, of which a test may have many
         self._sites: dict[str, Site] = {}
         self._numbers: dict[str, int] = {}
         self.sent: list[EnqueuedJob] = []
@@ -162,9 +164,10 @@ class Box:
 
     def push(self, jobs: Sequence[Outgoing], crew: Crew) -> dict[int, str]:
         """Keep *jobs* that the instance *crew* enqueues; what keeps some out, as :class:`~exq_anyio.outbox.Outbox`."""
-        site = self._site(crew)
-        site.world.tick()
-        holders = site.world.push(jobs)
+        with self._lock:
+            site = self._site(crew)
+            site.world.tick()
+            holders = site.world.push(jobs)
         self.note(jobs, holders)
         return holders
 

@@ -63,7 +63,7 @@ class Mock(StandIn):
 
     - "fake": jobs are kept, see :meth:`jobs` and :meth:`drain`.
     - "inline": a job is performed when it is enqueued, scheduled ones too, in the caller's task; what it raises is
-      raised there, with the job in ``retry`` or ``dead`` as in production.
+      raised there, with the job in ``retry`` or ``dead`` as in production, and those after it in the call wait.
     - "redis": jobs go to the Redis that the instance names, or to *url*, and nodes perform them as ever.
 
     Jobs are checked, written, read, wrapped in middleware, performed and judged by the code that does it in production.

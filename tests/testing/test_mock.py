@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextvars import ContextVar
@@ -307,6 +309,15 @@ async def test_what_a_job_raises_is_raised_by_the_enqueue_with_the_job_where_pro
         assert [job.args for job in mock.jobs(place="dead")] == [["b"]]
 
 
+async def test_the_jobs_after_one_that_fails_wait() -> None:
+    with Mock("inline") as mock:
+        async with exq.open(config()) as q:
+            with pytest.raises(ValueError, match=r"^b$"):
+                await q.enqueue_all([notes.job("a"), fails.job("b"), notes.job("c")])
+        assert performed == ["a", "b"]
+        assert shown(mock.jobs()) == [("fails", ["b"], "default", "retry"), ("notes", ["c"], "mail", "queue")]
+
+
 async def test_other_outcomes_are_no_failure() -> None:
     with Mock("inline") as mock:
         async with exq.open(config()) as q:
@@ -453,6 +464,24 @@ async def test_an_instance_that_names_the_mock_uses_it_wherever_it_is() -> None:
         await mock.drain()
     await anyio.to_thread.run_sync(exq.sync(config(queue_adapter=mock)).push, notes.job("b"))
     assert (performed, [job.args for job in mock.jobs()]) == (["a"], [["b"]])
+
+
+async def test_serve_performs_nothing_and_ends_as_ever() -> None:
+    ended: list[bool] = []
+
+    async def serve() -> None:
+        ended.append(await exq.serve(config(queues=["mail"])))
+
+    before = signal.getsignal(signal.SIGTERM)
+    with Mock() as mock, anyio.fail_after(20):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(serve)
+            while signal.getsignal(signal.SIGTERM) == before:
+                await anyio.sleep(0.001)
+            async with exq.open(config(mode="enqueuer")) as q:
+                await q.push(notes.job("a"))
+            os.kill(os.getpid(), signal.SIGTERM)
+    assert (ended, performed, len(mock.jobs())) == ([True], [], 1)
 
 
 async def test_two_instances_do_not_mix_their_namespaces_and_each_performs_with_its_own_workers() -> None:
