@@ -61,8 +61,9 @@ def seconds(value: JSON) -> float | None:
     """
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
-    unix = value / 1000 if value >= 1e11 else float(value)
-    return unix if 0 <= unix < 1e11 else None
+    if not 0 <= value < 1e14:  # before dividing: an integer may be too large for a float
+        return None
+    return value / 1000 if value >= 1e11 else float(value)
 
 
 def instant(value: JSON) -> datetime | None:
@@ -278,7 +279,9 @@ class Job:
 
 def pack_backtrace(lines: list[str]) -> str:
     """*lines* as Sidekiq keeps them: base64 of zlib of a JSON array."""
-    return base64.b64encode(zlib.compress(_encode(lines[:MAX_BACKTRACE]))).decode()
+    # A path need not be UTF-8; Python then holds in its name what JSON cannot say.
+    sayable = [line.encode("utf-8", "replace").decode() for line in lines[:MAX_BACKTRACE]]
+    return base64.b64encode(zlib.compress(_encode(sayable))).decode()
 
 
 def unpack_backtrace(packed: str) -> list[str] | None:

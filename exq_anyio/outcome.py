@@ -13,7 +13,7 @@ from typing import Literal, TypeAlias
 
 import attrs
 
-from .errors import JobCancelled, JobTimeout
+from .errors import JobCancelled
 from .job import MAX_ERROR_MESSAGE, Job, Record, Timestamps, encode, new_jid, pack_backtrace, seconds, stamp
 
 Backoff: TypeAlias = Callable[[Job, BaseException], "float | None"]
@@ -48,7 +48,7 @@ class Snooze:
 class Discard:
     """Returned by a worker: the job is over, without a retry and without a place in the dead set."""
 
-    reason: str = ""
+    reason: str = attrs.field(default="", converter=str)
     """One line for the log."""
 
 
@@ -56,8 +56,8 @@ class Discard:
 class Dead:
     """Returned by a worker: the job is hopeless and goes to the dead set at once."""
 
-    reason: str = ""
-    """Kept as the job's error message."""
+    reason: str = attrs.field(default="", converter=str)
+    """Kept as the job's error message; an exception is taken for its message."""
 
 
 Verdict: TypeAlias = Snooze | Discard | Dead
@@ -131,6 +131,9 @@ def judge(job: Job, ended: object, now: float, jitter: float, policy: Policy) ->
     """
     if isinstance(ended, Halt):
         ended = ended.verdict
+    if isinstance(ended, (BaseException, Snooze, Dead)):
+        # Who performed it may have changed its arguments in place; what is written again is what was read.
+        job = Job.decode(job.payload, job.queue)
     if isinstance(ended, BaseException):
         return _failed(job, ended, now, jitter, policy)
     if isinstance(ended, Snooze):
@@ -210,14 +213,15 @@ def _too_late(job: Job, record: Record, now: float) -> bool:
 
 def _wait(failed: Job, count: int, error: BaseException, jitter: float, policy: Policy) -> tuple[float, str]:
     """Seconds until the next retry, and a note for the log where the user's own backoff is of no use."""
+    note = ""
     if policy.backoff is not None:
         try:
             wait = policy.backoff(failed, error)
             if wait is not None:
                 return min(max(0.0, float(wait)), LONGEST_WAIT), ""
         except Exception as broken:
-            return sidekiq_backoff(count, jitter), f" (backoff failed too: {type(broken).__name__})"
-    return min(sidekiq_backoff(count, jitter), LONGEST_WAIT), ""
+            note = f" (backoff failed too: {type(broken).__name__})"
+    return min(sidekiq_backoff(count, jitter), LONGEST_WAIT), note
 
 
 def _dead(job: Job, record: Record, now: float, problem: str) -> Settlement:
@@ -237,7 +241,7 @@ def _with_error(job: Job, name: str, message: str, error: BaseException | None, 
         **job.record,
         "queue": retry_queue if isinstance(retry_queue, str) and retry_queue else job.queue,
         "error_class": name,
-        "error_message": message[:MAX_ERROR_MESSAGE],
+        "error_message": message[:MAX_ERROR_MESSAGE].encode("utf-8", "replace").decode(),
     }
     if count is None:
         record["failed_at"] = at
@@ -262,9 +266,7 @@ def _message(error: BaseException) -> str:
         text = str(error)
     except BaseException as broken:  # a user's __str__ may fail in any way, and that must not stop the node
         text = f"(its message cannot be shown: {type(broken).__name__})"
-    if isinstance(error, JobTimeout) or text:
-        return text.encode("utf-8", "replace").decode()
-    return type(error).__name__
+    return text or type(error).__name__
 
 
 def _backtrace(error: BaseException) -> list[str]:
