@@ -239,6 +239,7 @@ async def _live(
     """
     from .redis.connect import open_connections
     from .redis.dial import dialer
+    from .redis.durability import warn_of_loss
     from .redis.keys import Keys
     from .redis.outbox import RedisOutbox
 
@@ -267,6 +268,8 @@ async def _live(
                 opened.set()
                 await ending.wait()
                 return
+            if not isinstance(settings.address().place, Embedded):  # ours keeps nothing, and says so itself
+                await warn_of_loss(connections)
             node = _node(settings, workers, connections, keys, connect)
             scope.shield = True  # the node bounds its own end, and needs its connections for it
             async with anyio.create_task_group() as tasks:

@@ -57,7 +57,8 @@ def own_workers(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
 def valkey() -> Iterator[EmbeddedServer]:
     """One server for all tests of this process; `namespace` keeps them apart, `redis` empties it."""
     with private_directory() as directory:
-        server = start_server(directory)
+        # It has a save point that never comes, so that nobody is warned that it keeps nothing.
+        server = start_server(directory, args=("--save", "86400", "1000000000"))
         try:
             yield server
         finally:
