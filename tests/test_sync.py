@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -168,6 +168,28 @@ def test_close_lets_calls_that_are_under_way_end(q: exq.Sync) -> None:
     assert len(set(done)) == len(done) >= 5
 
 
+def test_close_waits_also_for_a_call_that_has_not_reached_the_loop() -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    class Slow(Mock):
+        def wait(self, start: Callable[[], Future[Any]]) -> Any:
+            begun.set()
+            go_on.wait(20)
+            return super().wait(start)
+
+    mock = Slow()
+    q = exq.sync(workers=[greet], queue_adapter=mock)
+    with ThreadPoolExecutor(2) as pool:
+        call = pool.submit(q.push, greet.job("a"))
+        assert begun.wait(20)
+        close = pool.submit(q.close)
+        assert wait([close], 0.2).done == set()
+        go_on.set()
+        jid = call.result(20)
+        close.result(20)
+    assert [job.jid for job in mock.jobs()] == [jid]
+
+
 def test_what_nobody_holds_any_more_ends_its_thread(valkey: EmbeddedServer, namespace: str) -> None:
     before = threads()
     q = exq.sync(url=valkey.url, namespace=namespace)
@@ -204,7 +226,23 @@ for number in range(8):
         q.enqueue("q", "A", [f"child {number} again"])
         sys.exit(0)  # not os._exit: also what is done at the end of a process must leave the parent alone
     children.append(child)
+held, let_go = threading.Event(), threading.Event()
+
+def hold():
+    with q._turn():
+        held.set()
+        let_go.wait()
+
+threads.append(threading.Thread(target=hold))
+threads[-1].start()
+held.wait()
+child = os.fork()
+if child == 0:
+    q.enqueue("q", "A", ["child of a moment at which another thread was about to enqueue"])
+    sys.exit(0)
+children.append(child)
 print([os.waitpid(child, 0)[1] for child in children])
+let_go.set()
 stop.set()
 for thread in threads:
     thread.join()
@@ -217,11 +255,14 @@ async def test_a_fork_leaves_both_processes_with_a_connection_of_their_own(
     valkey: EmbeddedServer, namespace: str, jobs: Callable[..., Any]
 ) -> None:
     ended = run(FORKS, valkey.url, namespace)
-    assert (ended.stdout.splitlines(), ended.stderr, ended.returncode) == ([str([0] * 8), "1"], "", 0)
+    assert (ended.stdout.splitlines(), ended.stderr, ended.returncode) == ([str([0] * 9), "1"], "", 0)
     said = [job.args[0] for job in await jobs("q")]
     assert sorted(word for word in said if word != "parent, meanwhile") == sorted(
-        ["parent, before", "parent, after", *(f"child {n}" for n in range(8)), *(f"child {n} again" for n in range(8))]
-    )
+        [
+            "parent, before", "parent, after", "child of a moment at which another thread was about to enqueue",
+            *(f"child {n}" for n in range(8)), *(f"child {n} again" for n in range(8)),
+        ]
+    )  # fmt: skip
 
 
 ENDS = """

@@ -208,7 +208,6 @@ class Box:
         """
         while True:
             for site in self._sites.values():
-                site.world.tick()
                 await site.promote()
             waiting = (
                 (self._numbers[job.jid], site, job)

@@ -500,6 +500,15 @@ async def test_two_instances_do_not_mix_their_namespaces_and_each_performs_with_
     assert performed == ["a", "other a"]
 
 
+async def test_a_job_is_performed_by_an_instance_that_knows_its_worker() -> None:
+    with Mock() as mock:
+        async with exq.open(config(workers=[notes])) as knows, exq.open(config(workers=[blocks])) as enqueues:
+            await knows.push(notes.job("a"))
+            await enqueues.enqueue("q", "notes", ["b"])
+        await mock.drain()
+    assert performed == ["a", "b"]
+
+
 async def test_an_adapter_of_the_apps_own_gets_nothing_under_a_mock() -> None:
     class Forwards:
         async def push(self, jobs: object) -> dict[int, str]:
