@@ -98,6 +98,14 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def chaos(session: nox.Session) -> None:
+    """A minute of faults without end on each backend, and an exact account; arguments replace ``--minutes 1``."""
+    session.install("--quiet", "--editable", ".[test]")
+    for backend in ("asyncio", "trio"):
+        session.run("python", "-m", "benchmarks.chaos", "--backend", backend, *(session.posargs or ["--minutes", "1"]))
+
+
+@nox.session(default=False)
 def interop(session: nox.Session) -> None:
     """Real Sidekiq, and Rails, as the judges, in both directions; installs Debian's, as root, where there is none."""
     if not shutil.which("sidekiq"):

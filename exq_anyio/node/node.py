@@ -397,7 +397,10 @@ class Node:
             await self.unsubscribe_all()
             await self._drained()
         for run in self.performer.running.values():
-            logger.error("job does not end, it stays for recovery: jid=%s worker=%s", run.job.jid, run.job.worker)
+            if run.scope is None:
+                logger.error("outcome is not written, the job is recovered: jid=%s worker=%s", run.job.jid, run.job.worker)
+            else:
+                logger.error("job does not end, it stays for recovery: jid=%s worker=%s", run.job.jid, run.job.worker)
         jobs.cancel_scope.cancel()
 
     def _cleanup(self) -> anyio.CancelScope:

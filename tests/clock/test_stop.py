@@ -9,6 +9,7 @@ import trio
 from exq_anyio import worker
 from exq_anyio.config import QueueConfig
 from exq_anyio.job import Job
+from exq_anyio.testing.memory import MemoryStore
 from exq_anyio.testing.world import World
 
 from .sites import at, counted, lines, queue_and_backup, working
@@ -184,3 +185,30 @@ async def test_a_queue_that_is_subscribed_during_the_stop_is_not_begun(world: Wo
     assert at() == 3
     waiting, taken = queue_and_backup(world, "new")
     assert (len(waiting), taken) == (1, [])
+
+
+async def test_a_wait_that_was_cut_short_leaves_the_traces_by_which_its_job_is_found(
+    world: World, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def hangs(*_: object) -> None:
+        await anyio.sleep_forever()
+
+    monkeypatch.setattr(MemoryStore, "wait", hangs)  # the server, or the way to it
+    async with working(world, queues=["q", "other"], shutdown_timeout=3):
+        await trio.sleep(1)
+    # It took the grace, and the second after it.
+    assert at() == 1 + 3 + 1
+    assert lines(caplog, "a wait was cut short") == ["a wait was cut short, traces of the node stay: node=host#1"]
+    assert {"leases", "host#1:lease", "host#1:taken"} <= set(everything(world))
+
+
+async def test_while_the_store_is_away_a_stop_takes_little_more_than_its_grace(world: World) -> None:
+    @worker
+    async def lasts() -> None:
+        await anyio.sleep(100)
+
+    async with working(world, lasts, shutdown_timeout=3) as site:
+        await site.q.enqueue("q", lasts)
+        await trio.sleep(1)
+        site.store.away()
+    assert 4 <= at() < 4 + 2
