@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import anyio
 import attrs
 import coredis
 import msgspec
@@ -32,12 +34,17 @@ class Ledger:
     """Runs that put the job off."""
     running: int = 0
     """Jobs in progress."""
+    begun: anyio.Event = attrs.field(factory=anyio.Event)
+    """Set as soon as one is."""
+    end: float = math.inf
+    """When the instance is to end, by the clock of the loop."""
     in_progress: int | None = None
     """Jobs that were in progress when the instance was ended; None when it was not yet open."""
 
     @contextmanager
     def run(self) -> Iterator[None]:
         self.running += 1
+        self.begun.set()
         try:
             yield
         finally:

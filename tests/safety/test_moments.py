@@ -7,6 +7,7 @@ would be moments.  ``EXQ_MOMENTS`` says how many there are.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import random
 import secrets
@@ -53,8 +54,10 @@ class Plan:
 
     seed: str
     way: Way
+    early: bool
+    """Whether the time runs from before the instance is opened, and not from when its first job has begun."""
     after: float
-    """Seconds from the start until the end."""
+    """Seconds until the end."""
     shutdown_timeout: float
     timestamps: Literal["seconds", "milliseconds"]
     queues: dict[str, float]
@@ -67,7 +70,7 @@ class Plan:
 # The plan
 
 _LONG = encode({"class": "sleeping", "args": ["waiting-0", 10], "retry": True, "jid": "jid-waiting-0"})
-"""First in its queue, so that hardly any moment finds no job in progress."""
+"""First in its queue, and in progress from then on."""
 
 
 def plan(seed: str) -> Plan:
@@ -75,7 +78,8 @@ def plan(seed: str) -> Plan:
     return Plan(
         seed=seed,
         way=rng.choice(list(Way)),
-        after=rng.triangular(0, 0.15, 0.06),
+        early=rng.random() < 0.12,
+        after=rng.triangular(0, 0.15, 0.03),
         shutdown_timeout=rng.choice([0, 0.002, 0.01, 0.05]),
         timestamps=rng.choice(["seconds", "milliseconds"]),
         queues={queue: rng.choice([1, 3, 20, float("inf")]) for queue in QUEUES},
@@ -206,9 +210,10 @@ async def _moment(plan: Plan, url: str, redis: coredis.Redis[bytes], namespace: 
         await redis.sadd(f"{namespace}:queues", [queue])
         await redis.lpush(f"{namespace}:queue:{queue}", [payload])
         ledger.accepted.add(payload.decode() if b'"class"' not in payload else f"waiting-{number}")
-    end = anyio.current_time() + plan.after
     arrived: BaseException | None = None
-    with anyio.CancelScope(deadline=end if plan.way is Way.CANCEL else float("inf")) as caller:
+    with anyio.CancelScope() as caller:
+        if plan.early:
+            _set_end(plan, ledger, caller)
         try:
             async with exq.open(
                 url=url,
@@ -222,7 +227,11 @@ async def _moment(plan: Plan, url: str, redis: coredis.Redis[bytes], namespace: 
                 heartbeat_interval=0.05,
                 backoff=lambda job, error: 0.004,
             ) as instance:
-                await _body(plan, instance, ledger, end, redis, namespace)
+                if not plan.early:
+                    with anyio.fail_after(10):
+                        await ledger.begun.wait()
+                    _set_end(plan, ledger, caller)
+                await _body(plan, instance, ledger, redis, namespace)
         except BaseException as error:
             arrived = error
             if not isinstance(error, Boom):
@@ -231,11 +240,15 @@ async def _moment(plan: Plan, url: str, redis: coredis.Redis[bytes], namespace: 
     return ledger, await remains(redis, namespace)
 
 
-async def _body(
-    plan: Plan, instance: exq.Exq, ledger: Ledger, end: float, redis: coredis.Redis[bytes], namespace: str
-) -> None:
+def _set_end(plan: Plan, ledger: Ledger, caller: anyio.CancelScope) -> None:
+    ledger.end = anyio.current_time() + plan.after
+    if plan.way is Way.CANCEL:
+        caller.deadline = ledger.end
+
+
+async def _body(plan: Plan, instance: exq.Exq, ledger: Ledger, redis: coredis.Redis[bytes], namespace: str) -> None:
     try:
-        with anyio.CancelScope(deadline=end):
+        with anyio.CancelScope(deadline=math.inf if plan.way is Way.CANCEL else ledger.end):
             for call in plan.pushed:
                 await _push(instance, call, ledger)
                 await anyio.sleep(0.002)
