@@ -200,7 +200,7 @@ def test_what_nobody_holds_any_more_ends_its_thread(valkey: EmbeddedServer, name
 
 
 FORKS = """
-import os, sys, threading, warnings
+import os, signal, sys, threading, warnings
 import exq_anyio as exq
 
 # What Python 3.12 and newer says of every fork beside threads; that it works here all the same is what is tested.
@@ -221,6 +221,7 @@ children = []
 for number in range(8):
     child = os.fork()
     if child == 0:
+        signal.alarm(50)  # one that hangs must not outlive the test
         q.enqueue("q", "A", [f"child {number}"])
         q.close()
         q.enqueue("q", "A", [f"child {number} again"])
@@ -238,6 +239,7 @@ threads[-1].start()
 held.wait()
 child = os.fork()
 if child == 0:
+    signal.alarm(50)  # one that hangs must not outlive the test
     q.enqueue("q", "A", ["child of a moment at which another thread was about to enqueue"])
     sys.exit(0)
 children.append(child)
