@@ -61,6 +61,11 @@ class LocalLimit:
 
     def __init__(self, concurrency: float) -> None:
         self._limiter = anyio.CapacityLimiter(concurrency)
+        self._beyond: set[Job] = set()
+
+    def resize(self, concurrency: float) -> None:
+        """At most *concurrency* from now on; those that run already go on, and count."""
+        self._limiter.total_tokens = concurrency
 
     async def available(self) -> int:
         """Free slots, 1,000 when there is no limit."""
@@ -68,11 +73,17 @@ class LocalLimit:
 
     def dispatched(self, job: Job) -> None:
         """Takes a slot."""
-        self._limiter.acquire_on_behalf_of_nowait(job)
+        try:
+            self._limiter.acquire_on_behalf_of_nowait(job)
+        except anyio.WouldBlock:
+            self._beyond.add(job)  # the limit was lowered while the job was on its way
 
     def processed(self, job: Job) -> None:
         """Frees the slot."""
-        self._limiter.release_on_behalf_of(job)
+        if job in self._beyond:
+            self._beyond.discard(job)
+        else:
+            self._limiter.release_on_behalf_of(job)
 
     failed = processed
 

@@ -353,6 +353,9 @@ class Node:
         concurrency = self.config.concurrency if queue.concurrency is None else queue.concurrency
         dequeuer: Dequeuer = queue.dequeuer or LocalLimit(concurrency)  # type: ignore[assignment]  # the user's own, duck-typed
         line = self._lines.get(queue.name)
+        if line is not None and queue.dequeuer is None and isinstance(line.dequeuer, LocalLimit):
+            dequeuer = line.dequeuer  # the jobs that run count on
+            dequeuer.resize(concurrency)
         if line is None:
             line = self._lines[queue.name] = Line(queue.name, dequeuer, concurrency)
         else:
@@ -398,7 +401,9 @@ class Node:
             await self._drained()
         for run in self.performer.running.values():
             if run.scope is None:
-                logger.error("outcome is not written, the job is recovered: jid=%s worker=%s", run.job.jid, run.job.worker)
+                logger.error(
+                    "outcome is not written, the job is recovered: jid=%s worker=%s", run.job.jid, run.job.worker
+                )
             else:
                 logger.error("job does not end, it stays for recovery: jid=%s worker=%s", run.job.jid, run.job.worker)
         jobs.cancel_scope.cancel()
