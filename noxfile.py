@@ -98,6 +98,16 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def tls(session: nox.Session) -> None:
+    """Encrypted connections, to Debian's Redis, which it installs as root where there is none."""
+    if not shutil.which("redis-server"):
+        session.run("apt-get", "update", "-q", external=True)
+        session.run("apt-get", "install", "-qy", "--no-install-recommends", "redis-server", "openssl", external=True)
+    session.install("--quiet", "--editable", ".[test]")
+    session.run("pytest", "tests/tls", *session.posargs, env={"EXQ_TLS": "1"})
+
+
+@nox.session(default=False)
 def chaos(session: nox.Session) -> None:
     """A minute of faults without end on each backend, and an exact account; arguments replace ``--minutes 1``."""
     session.install("--quiet", "--editable", ".[test]")
