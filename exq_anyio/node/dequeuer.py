@@ -16,7 +16,7 @@ import anyio
 import attrs
 
 from ..errors import LostClaim, MalformedPayload, RedisError, RedisUnavailable
-from ..exchange import Claim
+from ..exchange import Claim, Move
 from ..job import Job, encode, new_jid
 from ..outcome import Policy, Settlement, malformed, push_back
 from .settler import Settler
@@ -198,9 +198,17 @@ async def _turn(line: Line, source: Source) -> None:
         with anyio.move_on_after(RECHECK):
             await line.resumed.wait()
         return
-    payload = await source.store.wait(source.claim, line.queue, source.poll_timeout)
-    if payload is not None:
+    claim = source.claim
+    token, node_id = claim.token, claim.node_id
+    payload = await source.store.wait(claim, line.queue, source.poll_timeout)
+    if payload is None:
+        return
+    if token == claim.token or (claim.token and node_id == claim.node_id):
         await _receive(line, source, [payload])
+        return
+    # The claim was lost meanwhile, and the old backup queue, which nobody may look at any more, got a job.
+    logger.warning("job came for a claim that is lost, it goes back: queue=%s", line.queue)
+    await source.store.rescue(node_id, line.queue, [Move(payload, payload, line.queue)], source.clock())
 
 
 async def _free(line: Line) -> int:

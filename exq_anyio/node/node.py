@@ -84,6 +84,7 @@ class Node:
             workers, stack, around.store, self.settler, self._policy, around.clock, around.chance, config.threads
         )
         self._lines: dict[str, Line] = {}
+        self._former: dict[str, float] = {}
         self._pulse = heartbeat.Pulse(config.blocked_limit)
         self._stopping = anyio.Event()
         self._grace_scope = anyio.CancelScope()
@@ -195,6 +196,7 @@ class Node:
             "claim lost, running jobs are stopped: node=%s jobs=%d", self.claim.node_id, len(self.performer.running)
         )
         self.claim.token = ""
+        self._former[self.claim.node_id] = anyio.current_time()
         for run in list(self.performer.running.values()):
             run.cancel("lost")
         self._services.start_soon(self._enter_again)
@@ -259,6 +261,11 @@ class Node:
         for node in others:
             if node.condemned:
                 await rescuer.finish_rescue(self._store, node.node_id, self._policy, self.config.max_rescues)
+        for node_id, lost_at in list(self._former.items()):
+            # What was under way when we lost the claim may put a job there after its rescue.
+            await rescuer.finish_rescue(self._store, node_id, self._policy, self.config.max_rescues)
+            if anyio.current_time() - lost_at > 2 * self.config.node_limit:
+                del self._former[node_id]
         for node in rescuer.gone_from_host(self.host, others):
             await rescue(node, by_process=True)
         for node in watch.dead(now, others, anyio.current_time(), self._store.outages()):

@@ -10,6 +10,7 @@ import pytest
 import trio
 
 from exq_anyio import worker, worker_job
+from exq_anyio.errors import RedisError
 from exq_anyio.exchange import Beat
 from exq_anyio.testing.world import World
 
@@ -274,3 +275,49 @@ async def test_a_job_that_was_rescued_twice_says_that_it_runs_before_it_does(wor
         await trio.sleep(1)
         assert not site.node.performer.running
     assert noted == ["", "", "3", "2"]
+
+
+def condemned_and_cleared_away(world: World, node_id: str = "host#1") -> None:
+    """Another node takes *node_id* for dead, and has nothing to put back."""
+    assert world.condemn(node_id, "", "")
+    assert world.leave(node_id, "")
+
+
+async def test_a_job_that_comes_for_a_claim_that_is_lost_goes_back(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    ran: list[float] = []
+
+    @worker
+    async def note() -> None:
+        ran.append(at())
+
+    async with working(world, note, heartbeat_interval=2, poll_timeout=6) as site:
+        await trio.sleep(0.5)
+        condemned_and_cleared_away(world)
+        # The beat after two seconds finds out, and three seconds pass until there is a new claim.
+        site.store.refuse("claim", *(RedisError("memory", "not now") for _ in range(3)))
+        await trio.sleep(3.5)
+        assert site.node.claim.token == ""
+        await site.q.enqueue("q", note)
+        await trio.sleep(0.1)
+        assert (len(queue_and_backup(world)[0]), queue_and_backup(world)[1]) == (1, [])
+        await trio.sleep(5)
+    assert ran == [7]  # a poller without a claim looks each second
+    assert counted(world) == (1, 0)
+    assert lines(caplog, "job came for a claim") == ["job came for a claim that is lost, it goes back: queue=q"]
+    assert lines(caplog, "outcome not counted") == []
+
+
+async def test_what_comes_unseen_to_an_id_that_we_had_is_found(world: World) -> None:
+    async with working(world, queues=[], heartbeat_interval=1) as site:
+        await trio.sleep(0.5)
+        condemned_and_cleared_away(world)
+        other = await stranger(world, "host#1")
+        await trio.sleep(4)
+        assert site.node.claim.node_id == "host#2"
+        assert world.leave("host#1", other.claim.token)
+        left(world, "host#1", job("late"))
+        await trio.sleep(2)
+        (back,), _ = queue_and_backup(world)
+        assert msgspec.json.decode(back)["jid"] == "late"
