@@ -106,6 +106,7 @@ class Worker:
             status = 0
         if status not in (0, -signal.SIGTERM, 3):
             self.ended_badly.append(f"{self._ledger} ended with status {status} after SIGTERM")
+        self._told.write("ended", self._ledger)
         return time.monotonic() - started
 
     def revive(self) -> None:
