@@ -99,14 +99,15 @@ class Jobs:
     async def find(self, jid: str, *, score: float | None = None, limit: int | None = None) -> Found:
         """The first entry with *jid*; in a set at exactly *score*, which is quick, or else looking at all of them.
 
-        At most *limit* entries are looked at (None: all), in steps that let others work.
+        At most *limit* entries are looked at (None: all), in steps that let others work.  Resque's jobs have no jid,
+        and are not found by ``""``.
         """
         walk = self._walk(LOOKED, limit, Filter(text=jid), backwards=self._newest_last)
         if score is not None:
             walk.look = attrs.evolve(walk.look, low=score, high=score)
         while (entries := await walk.step()) is not None:
             for entry in entries:
-                if entry.jid == jid and score in (None, entry.score):
+                if entry.jid and entry.jid == jid:
                     return Found(entry=entry, looked=walk.looked, total=walk.total)
         return Found(entry=None, looked=walk.looked, total=walk.total)
 

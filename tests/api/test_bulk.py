@@ -164,6 +164,17 @@ async def test_a_cleared_queue_is_not_known_any_more_unless_jobs_have_come(site:
     assert await site.state() == {"queues": {b"r"}, "queue:r": [job("late")]}
 
 
+@every_place
+async def test_nothing_is_looked_at_twice_when_whole_steps_are_deleted(site: Site, key: str, which: Which) -> None:
+    payloads = [job(str(at), tags=["x"] if 2_000 <= at < 4_000 or at % 1_000 == 999 else []) for at in range(6_500)]
+    # A queue is walked from its oldest, which is last in the order of pages, and so are the dead.
+    await put_many(site, key, payloads if key in ("retry", "schedule") else payloads[::-1])
+    steps = [step async for step in which(site.api).delete_all(Filter(tag="x"))]
+    assert [(step.looked, step.total) for step in steps] == [(at, 6_500) for at in (2_000, 4_000, 6_000, 6_500)]
+    assert [(step.done, step.moved) for step in steps] == [(2, 0), (2_002, 0), (2_004, 0), (2_004, 0)]
+    assert await which(site.api).size() == 4_496
+
+
 @pytest.mark.parametrize("key", ["retry", "schedule", "dead"])
 @pytest.mark.parametrize(("act", "count"), [("retry_all", 2), ("run_all", 3)])
 async def test_all_that_match_go_to_their_queues_the_lowest_score_first(
@@ -250,11 +261,12 @@ async def test_entries_that_leave_a_set_meanwhile_hide_none_that_match(site: Sit
 
 async def test_jobs_that_come_to_and_leave_a_queue_meanwhile_hide_none_that_match(site: Site) -> None:
     await site.put(queue_q=[job(f"{at:05}", tags=["odd"] if at % 2 else []) for at in range(9_000)])
-    number = itertools.count()
+    number, steps = itertools.count(), itertools.count()
 
     async def come_and_leave() -> None:
         await site.redis.lpush(site.key("queue:q"), [job(f"new {next(number)}", tags=["odd"]) for _ in range(50)])
-        await site.redis.rpop(site.key("queue:q"), 300)
+        # After the second step all that the first two have left, and some that they have not seen.
+        await site.redis.rpop(site.key("queue:q"), 2_050 if next(steps) == 1 else 1)
 
     await acted(site.api.jobs("q").delete_all(Filter(tag="odd")), come_and_leave)
     left = [decoded(payload) for payload in (await site.state())["queue:q"]]

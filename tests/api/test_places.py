@@ -104,7 +104,7 @@ async def test_a_jid_is_found_however_json_spells_it(site: Site, escaped: bytes)
     assert found.entry is not None
 
 
-@pytest.mark.parametrize("jid", ['a"b', "a\\b", "é", "a/b", ""])
+@pytest.mark.parametrize("jid", ['a"b', "a\\b", "é", "a/b", "\x7f"])
 async def test_any_text_may_be_a_jid(site: Site, jid: str) -> None:
     await site.put(dead={failed(jid): NOW, failed("other"): NOW})
     found = await site.api.dead().find(jid)
@@ -158,6 +158,13 @@ async def test_a_key_of_another_type_is_named(site: Site, key: str, which: Which
     with pytest.raises(WrongType) as caught:
         await which(site.api).page()
     assert (caught.value.key, caught.value.found) == (site.key(key), "string")
+
+
+async def test_what_has_no_jid_is_not_found_by_an_empty_one(site: Site) -> None:
+    await site.put(dead={b"{garbage": NOW, b'{"class":"W","args":[]}': NOW + 1, job(""): NOW + 2})
+    assert await site.api.dead().find("") == Found(entry=None, looked=3, total=3)
+    assert await site.api.dead().delete("") is False
+    assert await site.api.dead().size() == 3
 
 
 # While jobs come and go

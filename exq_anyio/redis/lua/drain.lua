@@ -12,7 +12,7 @@ local bad = wrong(KEYS[1], kind)
 for at = 2, #KEYS do bad = bad or wrong(KEYS[at], 'string') end
 if bad then return bad end
 
-local length, CHUNK = redis.call(kind == 'list' and 'LLEN' or 'ZCARD', KEYS[1]), 100
+local length, CHUNK = redis.call(kind == 'list' and 'LLEN' or 'ZCARD', KEYS[1]), 128
 local most, bytes, named = math.min(tonumber(ARGV[2]), length), tonumber(ARGV[3]), {}
 for at = 5, #ARGV, 3 do named[ARGV[at]] = at end
 
@@ -21,7 +21,7 @@ local function chunk(from, to)
   return redis.call('LRANGE', KEYS[1], -to - 1, -from - 1)
 end
 
-local count, freed = 0, {}
+local count, freed, size = 0, {}, 1
 local function goes(payload)
   if keeps then return true end
   local at = named[payload]
@@ -31,7 +31,8 @@ local function goes(payload)
 end
 
 while count < most and bytes > 0 do
-  local payloads = chunk(count, math.min(count + CHUNK, most) - 1)
+  local payloads = chunk(count, math.min(count + size, most) - 1)
+  size = math.min(2 * size, CHUNK) -- small chunks first, as in look
   for at = 1, #payloads do
     local payload = payloads[kind == 'list' and #payloads + 1 - at or at]
     if not goes(payload) then most = count break end

@@ -13,7 +13,7 @@
 local kind, back = ARGV[1], ARGV[2] == '1'
 local bad = wrong(KEYS[1], kind)
 if bad then return bad end
-local NEAR, CHUNK = 1000, 100
+local NEAR, CHUNK = 1000, 128
 
 local length = redis.call(kind == 'list' and 'LLEN' or 'ZCARD', KEYS[1])
 local first, last = 0, length - 1
@@ -23,7 +23,6 @@ if kind == 'zset' then
   first, last = back and above or below, length - 1 - (back and below or above)
 end
 
--- A cluster, or a payload that is larger than all the rest, must not hold up the server: entries come in chunks.
 local function chunk(from, to)
   if kind == 'zset' then return redis.call(back and 'ZREVRANGE' or 'ZRANGE', KEYS[1], from, to, 'WITHSCORES') end
   local found = back and redis.call('LRANGE', KEYS[1], -to - 1, -from - 1) or redis.call('LRANGE', KEYS[1], from, to)
@@ -44,7 +43,9 @@ local function after_entry(payload, score, position)
     return redis.call('ZCOUNT', KEYS[1], '-inf', '(' .. score)
   end
   if chunk(position, position)[1] == payload then return position + 1 end
-  local at = redis.call('LPOS', KEYS[1], payload, 'RANK', back and -1 or 1, 'MAXLEN', position + NEAR)
+  -- From the tail it has come nearer, or is gone; from the head it may be as far as ever many jobs have come.
+  local most = back and position + NEAR or 0
+  local at = redis.call('LPOS', KEYS[1], payload, 'RANK', back and -1 or 1, 'MAXLEN', most)
   if at then return (back and length - 1 - at or at) + 1 end
   -- What has left at the tail took along all that was behind it.
   return back and 0 or position
@@ -65,9 +66,11 @@ local function holds(payload)
 end
 
 local most, bytes = math.min(tonumber(ARGV[3]), last + 1 - at), tonumber(ARGV[4])
-local looked, passed, found = 0, {}, {}
+local looked, passed, found, size = 0, {}, {}, 1
 while looked < most and bytes > 0 do
-  local entries = chunk(at + looked, at + math.min(looked + CHUNK, most) - 1)
+  -- Small chunks first: a hundred payloads of megabytes each must not be copied to look at one.
+  local entries = chunk(at + looked, at + math.min(looked + size, most) - 1)
+  size = math.min(2 * size, CHUNK)
   for entry = 1, #entries, 2 do
     local payload = entries[entry]
     if holds(payload) then
