@@ -123,7 +123,8 @@ class RedisUnavailable(RedisError):
 class EnqueueUncertain(RedisUnavailable):
     """The connection failed after the jobs were sent: they may be enqueued or not.
 
-    *jids* are their ids, in the order of the call.  With ``unique_token=jid`` the call can be repeated safely.
+    *jids* are their ids, in the order of the call.  With ``unique_token=jid`` and ``unique_until="expiry"``
+    the call can be repeated safely, even when the job has already run.
     """
 
     def __init__(self, address: str, problem: str, jids: list[str]) -> None:
