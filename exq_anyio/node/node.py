@@ -360,12 +360,12 @@ class Node:
         concurrency = self.config.concurrency if queue.concurrency is None else queue.concurrency
         dequeuer: Dequeuer = queue.dequeuer or LocalLimit(concurrency)  # type: ignore[assignment]  # the user's own, duck-typed
         line = self._lines.get(queue.name)
-        if line is not None and queue.dequeuer is None and isinstance(line.dequeuer, LocalLimit):
-            dequeuer = line.dequeuer  # the jobs that run count on
-            dequeuer.resize(concurrency)
         if line is None:
             line = self._lines[queue.name] = Line(queue.name, dequeuer, concurrency)
         else:
+            if queue.dequeuer is None and isinstance(line.dequeuer, LocalLimit) and not line.idle.is_set():
+                dequeuer = line.dequeuer  # the jobs that run count on
+                dequeuer.resize(concurrency)
             line.dequeuer, line.concurrency = dequeuer, concurrency
             line.freed.set()
             if not line.idle.is_set():
