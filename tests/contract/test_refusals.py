@@ -245,7 +245,11 @@ async def test_a_full_server_is_worked_off(full: Full) -> None:
         assert await place.store.settle(CLAIM, 1, SETTLED, NOW) == [True] * 5
         state = await place.state()
         assert state[BACKUP] == [b"waits"]
-        assert (state["schedule"], state["queue:p"], sorted(state["retry"].values())) == ({b"3": NOW}, [b"5"], [1.0, 2.0, 3.0, NOW])
+        assert (state["schedule"], state["queue:p"], sorted(state["retry"].values())) == (
+            {b"3": NOW},
+            [b"5"],
+            [1.0, 2.0, 3.0, NOW],
+        )
         assert state["stat:processed"] == b"4"
 
 
