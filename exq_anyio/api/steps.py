@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
@@ -31,7 +31,7 @@ class Bulk(Steps[T]):
         super().__init__(step)
         self._last = nothing
 
-    def __await__(self) -> Generator[object, object, T]:
+    def __await__(self) -> Generator[Any, Any, T]:
         return self._all().__await__()
 
     async def _all(self) -> T:
