@@ -39,7 +39,7 @@ class Api:
     def __init__(self, keeper: Keeper, clock: Callable[[], float], unit: Timestamps) -> None:
         self._keeper = keeper
         self._clock = clock
-        self._unit = unit
+        self._unit: Timestamps = unit
 
     # -- figures
 
