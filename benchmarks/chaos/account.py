@@ -8,7 +8,7 @@ frozen or cut off for too long.  It is usually the first; but who wakes up may a
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -36,6 +36,8 @@ class Run:
     """When the engine had done with it."""
     void: str = ""
     """Why the engine did not account for it; empty when it did."""
+    robbed: bool = False
+    """Whether its node had been taken for dead when it began, and did not know it yet."""
 
     @property
     def counted(self) -> bool:
@@ -118,8 +120,12 @@ class Account:
 
     @property
     def unexcused(self) -> list[tuple[Run, Run]]:
-        """Two runs of the same step although nothing had happened to the first, and the second kept its claim."""
-        return [(run, after) for run, after in self.repeated if not run.void and after.void != LOST]
+        """Two runs of the same step although nothing had happened to the first, nor to the node of the second."""
+        return [
+            (run, after)
+            for run, after in self.repeated
+            if not run.void and after.void != LOST and not (after.void and after.robbed)
+        ]
 
     @property
     def refused(self) -> list[Run]:
@@ -154,22 +160,32 @@ def gather(directory: Path, remains: Remains) -> Account:
             else:
                 jobs[entry.words[0]].told = entry.event
     gone = {entry.words[0]: entry.at for entry in read(directory / "faults") if entry.event in ("killed", "SIGTERM")}
-    for path in sorted(path for path in directory.glob("w*-*") if not path.suffix):
-        entries = list(read(path))
+    told = {path.name: list(read(path)) for path in sorted(directory.glob("w*-*")) if not path.suffix}
+    rescues = [entry for entries in told.values() for entry in entries if entry.event == "rescued"]
+    for name, entries in told.items():
         events.update(entry.event for entry in entries)
-        for run in runs(entries, ended=path.name in gone):
+        for run in runs(entries, rescues, ended=name in gone):
             jobs[run.jid].runs.append(run)
     return Account(jobs, remains, events)
 
 
-def runs(entries: Iterable[Entry], *, ended: bool) -> list[Run]:
-    """The runs of one process; *ended*: it was killed or stopped, so that its last runs need not be accounted."""
+def runs(entries: Iterable[Entry], rescues: Sequence[Entry], *, ended: bool) -> list[Run]:
+    """The runs of one process; *ended*: it was killed or stopped, so that its last runs need not be accounted.
+
+    *rescues* are the ends of nodes, whoever saw them.
+    """
     found: dict[str, Run] = {}
     open_runs: dict[str, Run] = {}
+    up: Entry | None = None
     for entry in entries:
         match entry.event, entry.words:
             case "taken", (number, jid, step):
-                found[number] = open_runs[number] = Run(jid, entry.process, step, entry.at)
+                found[number] = open_runs[number] = run = Run(jid, entry.process, step, entry.at)
+                run.robbed = up is not None and any(
+                    rescue.words == up.words and up.at < rescue.at < entry.at for rescue in rescues
+                )
+            case "up", _:
+                up = entry
             case "end", (number, _, how):
                 found[number].how = how
             case "over", (number, _):

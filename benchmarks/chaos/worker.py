@@ -31,8 +31,9 @@ _TOLD = {
     "thread does not end": "left",
     "jobs held by nobody": "audited",
     "node is dead": "rescued",
+    "node is up": "up",
 }
-"""What the engine logs that the account needs, by how the line begins."""
+"""What the engine logs that the account needs, by how the line begins; the first value in it is noted too."""
 
 
 class Told(LocalLimit):
@@ -66,8 +67,8 @@ class Heard(logging.Handler):
         """See :class:`logging.Handler`."""
         for start, event in _TOLD.items():
             if str(record.msg).startswith(start):
-                named = "jid=%s" in str(record.msg) and isinstance(record.args, tuple)
-                self._ledger.write(event, *(record.args[:1] if named and isinstance(record.args, tuple) else ()))
+                # The first value is the job, the node or the queue that it is about.
+                self._ledger.write(event, *(record.args[:1] if isinstance(record.args, tuple) else ()))
 
 
 def main() -> None:

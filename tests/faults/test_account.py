@@ -160,6 +160,27 @@ def test_who_wakes_up_may_start_what_it_had_taken_long_ago(files: Files) -> None
     assert told(files.account()) == {}
 
 
+@pytest.mark.parametrize(("rescued", "complaints"), [("host#1", {}), ("host#2", {"unexcused": ["a"]})])
+def test_who_wakes_up_may_die_before_it_knows(files: Files, rescued: str, complaints: dict[str, list[str]]) -> None:
+    files.write("w0-1", "up host#1")
+    files.planned("a")
+    files.write("w1-1", f"rescued {rescued}")
+    files.ran("w1-1", 1, "a")
+    files.write("w0-1", "taken 1 a -/0", "start 1 a", "end 1 a done")
+    files.write("faults", "killed w0-1")
+    assert told(files.account()) == complaints
+
+
+def test_who_has_a_new_claim_since_has_no_excuse(files: Files) -> None:
+    files.write("w1-1", "rescued host#1")
+    files.write("w0-1", "up host#1")
+    files.planned("a")
+    files.ran("w1-1", 1, "a")
+    files.write("w0-1", "taken 1 a -/0", "start 1 a", "end 1 a done")
+    files.write("faults", "killed w0-1")
+    assert told(files.account()) == {"unexcused": ["a"]}
+
+
 def test_an_outcome_that_is_refused_while_the_claim_is_kept_is_wrong(files: Files) -> None:
     files.planned("a")
     files.ran("w0-1", 1, "a", why="refused a")
