@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable
 
 import anyio
@@ -11,12 +12,13 @@ INTERVAL = 0.25
 
 
 class Rotation:
-    """Looks at all queues that are waited for at once; whoever waits first looks for the others too."""
+    """Looks at all queues that are waited for at once; whoever is there when it is time looks for the others too."""
 
     def __init__(self, lengths: Callable[[list[str]], Awaitable[list[int]]]) -> None:
         self._lengths = lengths
         self._waiting: dict[str, anyio.Event] = {}
-        self._looking = False
+        self._next = -math.inf
+        """When it is time to look again, on the clock of the event loop."""
 
     async def wait(self, queue: str, seconds: float) -> None:
         """Return when *queue* holds jobs, after *seconds*, or at :meth:`end`."""
@@ -24,10 +26,12 @@ class Rotation:
         try:
             with anyio.move_on_after(seconds):
                 while not ready.is_set():
-                    if not self._looking:
+                    if (now := anyio.current_time()) >= self._next:
+                        self._next = now + INTERVAL
                         await self._look()
-                    with anyio.move_on_after(INTERVAL):
-                        await ready.wait()
+                    else:
+                        with anyio.move_on_after(self._next - now):
+                            await ready.wait()
         finally:
             del self._waiting[queue]
 
@@ -37,12 +41,7 @@ class Rotation:
             self._waiting[queue].set()
 
     async def _look(self) -> None:
-        self._looking = True
-        try:
-            queues = list(self._waiting)
-            for queue, length in zip(queues, await self._lengths(queues), strict=True):
-                if length and queue in self._waiting:
-                    self._waiting[queue].set()
-            await anyio.sleep(INTERVAL)
-        finally:
-            self._looking = False
+        queues = list(self._waiting)
+        for queue, length in zip(queues, await self._lengths(queues), strict=True):
+            if length and queue in self._waiting:
+                self._waiting[queue].set()
