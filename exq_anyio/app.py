@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 import signal
@@ -270,7 +271,8 @@ async def _live(
                 return
             if not isinstance(settings.address().place, Embedded):  # ours keeps nothing, and says so itself
                 await warn_of_loss(connections)
-            node = _node(settings, workers, connections, keys, connect)
+            beating = partial(connect, log_level=logging.DEBUG)  # one outage is told once
+            node = _node(settings, workers, connections, keys, beating)
             scope.shield = True  # the node bounds its own end, and needs its connections for it
             async with anyio.create_task_group() as tasks:
                 await tasks.start(node.run)

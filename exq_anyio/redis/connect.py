@@ -139,8 +139,9 @@ class Link:
 class Connections:
     """All connections of one instance to one Redis, and the gate before them.  Made by :func:`open_connections`."""
 
-    def __init__(self, tasks: TaskGroup, where: Where, dial: Dial) -> None:
+    def __init__(self, tasks: TaskGroup, where: Where, dial: Dial, log_level: int) -> None:
         self._tasks = tasks
+        self._log_level = log_level
         self._where = where
         self._dial = dial
         self._links: list[Link] = []
@@ -247,7 +248,7 @@ class Connections:
             self._gate = anyio.Event()
             self._tasks.start_soon(self._probe)
             if self._was_up:  # at the start, whoever opens the connections gets the error itself
-                logger.warning("Redis is away, waiting for it: error=%s", trouble)
+                logger.log(self._log_level, "Redis is away, waiting for it: error=%s", trouble)
         self._trouble = trouble
 
     async def _probe(self) -> None:
@@ -268,7 +269,7 @@ class Connections:
         self._opened_at = anyio.current_time()
         self._gate.set()
         if told:
-            logger.warning("Redis is back: address=%s", self.address)
+            logger.log(self._log_level, "Redis is back: address=%s", self.address)
 
     async def check(self) -> None:
         """Connect and make sure that this is a Redis that takes writes.
@@ -277,22 +278,26 @@ class Connections:
             RedisUnavailable: it cannot be reached, is loading, or is a read-only replica.
             RedisError: it refused us.
         """
+        await self.commands.request(b"PING")  # a server that is loading answers to ROLE, and not to this
         try:
             role = await self.commands.request(b"ROLE")
         except RedisError as error:
             if not _forbidden(error):
                 raise
-            role = await self.commands.request(b"PING")  # who may not ask for the role finds out at the first write
+            role = None  # who may not ask for the role finds out at the first write
         if isinstance(role, list) and role and role[0] in (b"slave", b"replica"):
             raise self.failed(refused.ReadOnlyError("READONLY it is a read-only replica"), maybe_done=False)
         self._was_up = True
 
 
 @asynccontextmanager
-async def open_connections(where: Where, dial: Dial) -> AsyncIterator[Connections]:
-    """Connections to *where*, closed at the end.  Nothing is connected yet; :meth:`Connections.check` does it."""
+async def open_connections(where: Where, dial: Dial, *, log_level: int = logging.WARNING) -> AsyncIterator[Connections]:
+    """Connections to *where*, closed at the end.  Nothing is connected yet; :meth:`Connections.check` does it.
+
+    That Redis goes away and comes back is logged at *log_level*.
+    """
     async with anyio.create_task_group() as tasks:
-        connections = Connections(tasks, where, dial)
+        connections = Connections(tasks, where, dial, log_level)
         try:
             yield connections
         finally:

@@ -286,14 +286,15 @@ async def test_a_server_that_cannot_serve_now(
 async def test_a_server_that_is_still_loading(start: Start, network: Network) -> None:
     server = start(*DURABLE)
     with server_client.Valkey(unix_socket_path=server.socket) as client, client.pipeline(transaction=False) as pipe:
-        for number in range(4_000):
+        for number in range(20_000):
             pipe.set(f"other:{number}", number)
         pipe.execute()
     async with under_load(server, network) as scene:
         scene.server.kill()
-        server.args = (*DURABLE, "--key-load-delay", "500")
+        server.args = (*DURABLE, "--key-load-delay", "100")
         await anyio.to_thread.run_sync(scene.server.start)  # returns when all is loaded
         await scene.load.until_full_speed(BACK_WITHIN)
+        assert scene.outages == 1  # it answers to ROLE while it loads, and is not taken for back
 
 
 async def test_a_server_that_forgets_all_scripts(start: Start, network: Network) -> None:
