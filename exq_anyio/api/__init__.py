@@ -2,7 +2,7 @@
 
 from .api import Api, Cancelled
 from .entry import Entry, Filter, Found, Hits, Page, Place, Progress
-from .facts import BusyJob, Day, NodeInfo, QueueInfo, Second, Stats
+from .facts import BusyJob, Day, NodeInfo, QueueInfo, Second, ServerInfo, Stats
 from .jobs import Jobs
 from .steps import Bulk, Steps
 
@@ -23,6 +23,7 @@ __all__ = [
     "Progress",
     "QueueInfo",
     "Second",
+    "ServerInfo",
     "Stats",
     "Steps",
 ]

@@ -11,7 +11,20 @@ import msgspec
 from ..job import Timestamps
 from ..setting import check_queue_name
 from ..upkeep import Kind, Place
-from .facts import BusyJob, Day, NodeInfo, QueueInfo, Second, Stats, busy_jobs, count, node_info, queue_info
+from .facts import (
+    BusyJob,
+    Day,
+    NodeInfo,
+    QueueInfo,
+    Second,
+    ServerInfo,
+    Stats,
+    busy_jobs,
+    count,
+    node_info,
+    queue_info,
+    server_info,
+)
 from .jobs import Jobs
 from .keeper import Keeper
 
@@ -91,6 +104,10 @@ class Api:
     async def busy(self) -> list[BusyJob]:
         """The running jobs of all nodes, by node, the longest running first."""
         return [job for entry in await self._keeper.nodes(work=True) for job in busy_jobs(entry)]
+
+    async def server(self) -> ServerInfo:
+        """The server: version, memory, connections."""
+        return server_info(await self._keeper.info())
 
     # -- jobs
 

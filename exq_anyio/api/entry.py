@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from datetime import datetime
@@ -50,6 +51,11 @@ class Entry:
     def text(self) -> str:
         """The payload as text, whatever it is."""
         return self.payload.decode("utf-8", "replace")
+
+    @property
+    def key(self) -> str:
+        """16 hex digits over its bytes, which tell it from the others of its place: see :meth:`Jobs.locate`."""
+        return hashlib.blake2s(self.payload, digest_size=8).hexdigest()
 
     @property
     def queue(self) -> str:
@@ -113,6 +119,8 @@ class Hits:
     """Entries looked at so far."""
     total: int
     """Entries that were there at the last look, within the times asked for."""
+    offset: int
+    """Where another search goes on behind the last hit: entries passed over so far, within the times asked for."""
 
 
 @attrs.frozen(kw_only=True)

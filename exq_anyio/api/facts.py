@@ -6,6 +6,7 @@ cannot be read is None or nothing, and stops nobody from reading the rest.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import date, datetime
 from typing import Any, cast
 
@@ -73,6 +74,29 @@ class QueueInfo:
 
 
 @attrs.frozen(kw_only=True)
+class ServerInfo:
+    """The server that holds all of it, as it says itself; None where it does not say, or may not be asked."""
+
+    name: str
+    """``"Valkey"`` or ``"Redis"``."""
+    version: str
+    uptime: int | None
+    """Seconds."""
+    memory: int | None
+    """Bytes in use."""
+    memory_peak: int | None
+    """Bytes in use at most, since it was started."""
+    memory_limit: int | None
+    """Bytes that it may use, ``maxmemory``; None when there is no limit."""
+    eviction: str
+    """What it does at that limit; jobs are safe only with ``noeviction``."""
+    clients: int | None
+    """Open connections."""
+    operations: int | None
+    """Commands in the last second."""
+
+
+@attrs.frozen(kw_only=True)
 class NodeInfo:
     """A live node: one process of this package, of Exq or of Sidekiq."""
 
@@ -134,6 +158,22 @@ def queue_info(seen: QueueSeen, now: float) -> QueueInfo:
         latency=0.0 if enqueued is None else max(0.0, now - enqueued),
         paused=seen.paused,
         known=seen.known,
+    )
+
+
+def server_info(fields: Mapping[str, str]) -> ServerInfo:
+    """What the fields of INFO say."""
+    valkey = fields.get("valkey_version", "")
+    return ServerInfo(
+        name="Valkey" if valkey else "Redis",
+        version=valkey or fields.get("redis_version", ""),
+        uptime=_whole(fields.get("uptime_in_seconds")),
+        memory=_whole(fields.get("used_memory")),
+        memory_peak=_whole(fields.get("used_memory_peak")),
+        memory_limit=_whole(fields.get("maxmemory")) or None,
+        eviction=fields.get("maxmemory_policy", ""),
+        clients=_whole(fields.get("connected_clients")),
+        operations=_whole(fields.get("instantaneous_ops_per_sec")),
     )
 
 

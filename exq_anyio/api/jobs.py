@@ -26,6 +26,9 @@ LOOKED = 2_000
 CHANGED = 500
 """Entries that one step changes, for the same reason."""
 
+NEAR = 200
+"""Entries by which one may have come nearer to the head of its queue since it was seen."""
+
 PAGE_LIMIT = 10_000
 """Most entries of one page."""
 
@@ -55,10 +58,11 @@ class Jobs:
         """How many entries are there."""
         return (await self._keeper.look(self.place, Look(backwards=False, most=0))).total
 
-    async def page(self, offset: int = 0, size: int = 25) -> Page:
+    async def page(self, offset: int = 0, size: int = 25, *, most_bytes: int | None = None) -> Page:
         """Up to *size* (at most 10,000) entries after the first *offset* ones.
 
         A queue and the dead set begin with the newest, the others with what is due first, as in Exq and Sidekiq.
+        With *most_bytes* it ends after the entry with which its payloads are as large.
 
         Raises:
             ValueError: *offset* or *size* is out of range.
@@ -66,7 +70,8 @@ class Jobs:
         _check_size(size)
         if offset < 0:
             raise ValueError(f"offset must not be negative, not {offset}")
-        walk = Walk(self._keeper, self.place, Look(backwards=self._newest_last, most=size, offset=offset), None)
+        look = Look(backwards=self._newest_last, most=size, most_bytes=most_bytes or 1 << 62, offset=offset)
+        walk = Walk(self._keeper, self.place, look, None)
         entries = await walk.step() or ()
         return Page(entries=tuple(entries), offset=offset, total=walk.total)
 
@@ -111,23 +116,50 @@ class Jobs:
                     return Found(entry=entry, looked=walk.looked, total=walk.total)
         return Found(entry=None, looked=walk.looked, total=walk.total)
 
-    def search(self, what: Filter, *, limit: int | None = None, look_at: int | None = None) -> Steps[Hits]:
+    async def locate(
+        self, key: str, *, score: float | None = None, jid: str = "", near: int = 0, limit: int = 20_000
+    ) -> Found:
+        """The entry whose :attr:`Entry.key` is *key*: in a set at exactly *score*, in a queue first behind *near*.
+
+        It also finds what is no job.  *jid*, if it has one, spares reading the others; *near* is its position when it
+        was seen.  At most *limit* entries are looked at from each of the two ends.
+        """
+        looked = total = 0
+        for offset in (max(0, near - NEAR), 0) if near > NEAR and score is None else (0,):
+            walk = self._walk(LOOKED, limit, Filter(text=jid or None), backwards=self._newest_last)
+            walk.look = attrs.evolve(walk.look, offset=offset)
+            if score is not None:
+                walk.look = attrs.evolve(walk.look, low=score, high=score)
+            while (entries := await walk.step()) is not None:
+                if (entry := next((entry for entry in entries if entry.key == key), None)) is not None:
+                    return Found(entry=entry, looked=looked + walk.looked, total=walk.total)
+            looked, total = looked + walk.looked, walk.total
+        return Found(entry=None, looked=looked, total=total)
+
+    def search(
+        self, what: Filter, *, limit: int | None = None, look_at: int | None = None, offset: int = 0
+    ) -> Steps[Hits]:
         """Look for *what*, a bounded step at a time: what each found, and how far the search is.
 
-        It ends after *limit* hits, or *look_at* entries (None: after all).
+        It ends after *limit* hits, or *look_at* entries (None: after all).  *offset* entries are passed over first,
+        within the times asked for: the last ``hits.offset`` of a search that this one goes on from.
         """
         walk = self._walk(LOOKED, look_at, what, backwards=self._newest_last)
-        found = 0
+        walk.look = attrs.evolve(walk.look, offset=offset)
+        found, first = 0, None
 
         async def step() -> Hits | None:
-            nonlocal found
+            nonlocal found, first
             left = None if limit is None else limit - found
             entries = None if left is not None and left <= 0 else await walk.step()
             if entries is None:
                 return None
-            hits = [entry for entry in entries if what.matches(entry)][:left]
+            first = walk.offset if first is None else first
+            every = [entry for entry in entries if what.matches(entry)]
+            hits = every[:left]
             found += len(hits)
-            return Hits(entries=tuple(hits), looked=walk.looked, total=walk.total)
+            passed = hits[-1].position + 1 - first if len(hits) < len(every) else walk.looked
+            return Hits(entries=tuple(hits), looked=walk.looked, total=walk.total, offset=offset + passed)
 
         return Steps(step)
 

@@ -27,6 +27,9 @@ class Keeper(Protocol):
     async def nodes(self, *, work: bool) -> list[NodeEntry]:
         """Every node with a process entry, by its name; with *work*, what each is running too."""
 
+    async def info(self) -> Mapping[str, str]:
+        """What the server says of itself (INFO); nothing where it may not be asked."""
+
     async def look(self, place: Place, look: Look) -> Looked:
         """Look at some entries, in one isolated step."""
 

@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, TypeVar, cast
 
+from ..errors import RedisError, RedisUnavailable
 from ..upkeep import Change, Look, Looked, NodeEntry, Place, QueueSeen, Raw, Totals
 from . import scripts
 from .connect import Argument, Connections, Reply
@@ -88,6 +89,18 @@ class RedisKeeper:
         found = [_pairs(flat) for flat in cast("list[list[bytes]]", hashes)]
         entries = zip(names, batched(found, len(kinds)), strict=True)
         return [NodeEntry(name, *entry) for name, entry in entries if entry[0]]
+
+    async def info(self) -> dict[str, str]:
+        """See :class:`~exq_anyio.api.keeper.Keeper`."""
+        await self._connections.soon_available()
+        try:
+            text = cast("bytes", await self._connections.commands.request(b"INFO"))
+        except RedisUnavailable:
+            raise
+        except RedisError:  # an ACL may forbid it
+            return {}
+        lines = text.decode("utf-8", "replace").splitlines()
+        return dict(line.split(":", 1) for line in lines if ":" in line)
 
     # -- entries
 

@@ -101,8 +101,30 @@ async def test_a_search_goes_in_steps_and_says_how_far_it_looked(site: Site, key
     assert await hits(which(site.api), Filter(tag="x"), limit=3) == ["5", "1005", "2005"]
     assert await hits(which(site.api), Filter(tag="x"), limit=0) == []
     looked = [step async for step in which(site.api).search(Filter(tag="x"), look_at=2_100)]
-    assert looked[-1] == Hits(entries=looked[-1].entries, looked=2_100, total=4_500)
+    assert looked[-1] == Hits(entries=looked[-1].entries, looked=2_100, total=4_500, offset=2_100)
     assert [entry.jid for entry in looked[-1].entries] == ["2005"]
+
+
+@every_place
+async def test_a_search_goes_on_where_another_one_ended(site: Site, key: str, which: Which) -> None:
+    await put_many(site, key, [job(str(at), tags=["x"] if at % 1000 == 5 else []) for at in range(4_500)])
+    jobs, offset, found = which(site.api), 0, []
+    for limit, look_at in ((2, None), (None, 1_500), (1, None), (9, 10), (1, None)):
+        async for hit in jobs.search(Filter(tag="x"), limit=limit, look_at=look_at, offset=offset):
+            found += [entry.jid for entry in hit.entries]
+        offset = hit.offset
+    assert (found, offset) == (["5", "1005", "2005", "3005", "4005"], 4_500)
+
+
+@pytest.mark.parametrize("key", ["retry", "schedule", "dead"])
+async def test_a_search_between_times_goes_on_within_them(site: Site, key: str) -> None:
+    await site.put_at(key, {job(str(at)): NOW + at for at in range(10)})
+    jobs = PLACES[key](site.api)
+    what = Filter(since=WHEN + timedelta(seconds=3), until=WHEN + timedelta(seconds=6))
+    (first,) = [hit async for hit in jobs.search(what, limit=1)]
+    (rest,) = [hit async for hit in jobs.search(what, offset=first.offset)]
+    found = [entry.jid for entry in (*first.entries, *rest.entries)]
+    assert (found if key != "dead" else found[::-1], rest.offset, rest.total) == (["3", "4", "5", "6"], 4, 4)
 
 
 # Acting on many

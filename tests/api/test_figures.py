@@ -224,6 +224,26 @@ async def test_a_node_whose_entry_has_expired_or_is_none_is_no_node(site: Site) 
     assert (await site.api.nodes(), await site.api.busy()) == ([], [])
 
 
+# The server
+
+
+async def test_the_server_says_what_it_is(site: Site) -> None:
+    server = await site.api.server()
+    assert (server.name, server.memory_limit) == ("Valkey", None)
+    assert server.version.count(".") == 2
+    assert server.memory
+    assert server.clients
+
+
+async def test_a_server_that_may_not_be_asked_says_nothing(scene: Scene) -> None:
+    await scene.redis.acl_setuser("shy", "on", "nopass", "allkeys", "+@all", "-info")
+    async with scene.open(mode="api", username="shy", password="any") as q:
+        server = await q.api.server()
+        assert (server.version, server.memory, server.uptime) == ("", None, None)
+        assert (await q.api.stats()).dead == 0
+    await scene.redis.acl_deluser(["shy"])
+
+
 # Modes
 
 

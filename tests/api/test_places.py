@@ -250,3 +250,39 @@ async def test_a_step_of_large_payloads_ends_early_and_all_are_seen(site: Site) 
     await site.put(queue_q=[job(str(at), args=[large]) for at in range(12)])
     pages = [[entry.jid for entry in page] async for page in site.api.jobs("q").pages()]
     assert pages == [["0", "1", "2", "3", "4"], ["5", "6", "7", "8", "9"], ["10", "11"]]
+
+
+async def test_a_page_of_large_payloads_ends_early_when_it_is_asked_to(site: Site) -> None:
+    await site.put(queue_q=[job(str(at), args=["x" * 1_000]) for at in range(9)])
+    jobs = site.api.jobs("q")
+    assert [entry.jid for entry in await jobs.page(size=9, most_bytes=2_500)] == ["0", "1", "2"]
+    assert [entry.jid for entry in await jobs.page(offset=3, size=9, most_bytes=1)] == ["3"]
+
+
+# By key
+
+
+@every_place
+async def test_an_entry_is_found_by_its_key_also_when_it_is_no_job(site: Site, key: str, which: Which) -> None:
+    payloads = [job("a"), b"\xff no job", b"[1]", job("b"), job("b", args=[2])]
+    await put_many(site, key, payloads)
+    jobs = which(site.api)
+    entries = list(await jobs.page())
+    assert [entry.payload for entry in entries] == payloads
+    assert len({entry.key for entry in entries}) == 5
+    for entry in entries:
+        found = await jobs.locate(entry.key, score=entry.score, jid=entry.jid)
+        assert found.entry is not None
+        assert found.entry.payload == entry.payload
+    assert (await jobs.locate("0" * 16, score=entries[0].score)).entry is None
+
+
+async def test_an_entry_of_a_queue_is_found_near_its_place_before_all_are_looked_at(site: Site) -> None:
+    await site.put(queue_q=[job(str(at)) for at in range(5_000)])
+    jobs = site.api.jobs("q")
+    (entry,) = await jobs.page(4_000, 1)
+    near = await jobs.locate(entry.key, near=4_000, limit=300)
+    assert (near.entry and near.entry.jid, near.looked) == ("4000", 300)
+    assert await jobs.locate(entry.key, near=100, limit=300) == Found(entry=None, looked=300, total=5_000)
+    far = await jobs.locate(entry.key, near=4_900, limit=4_500)
+    assert (far.entry and far.entry.jid) == "4000"
