@@ -18,6 +18,13 @@ from exq_anyio.redis.embedded import EmbeddedServer, ServerProcess, private_dire
 def pytest_configure(config: pytest.Config) -> None:
     # Every coroutine test belongs to AnyIO's plugin, without a marker.
     config.option.anyio_mode = "auto"
+    # Large steps, which are what pytest-xdist takes, would give all slow tests to one process.
+    config.option.maxschedchunk = 2
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # The slow ones begin first, so that no process is left with one when the others are done.
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 @pytest.hookimpl(wrapper=True)

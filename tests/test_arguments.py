@@ -164,6 +164,7 @@ def test_an_attrs_object_with_everything_in_it_comes_back_equal(order: Order) ->
     assert through_json(Order, order) == order
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(st.lists(plain))
 def test_plain_json_goes_out_and_comes_back_unchanged(args: list[JSON]) -> None:

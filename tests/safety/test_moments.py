@@ -343,6 +343,7 @@ def _check_locks(left: Remains) -> None:
     assert left.locks == holders
 
 
+@pytest.mark.slow
 async def test_nothing_is_lost_at_whatever_moment_an_instance_ends(
     valkey: EmbeddedServer, redis: coredis.Redis[bytes], namespace: str, caplog: pytest.LogCaptureFixture
 ) -> None:

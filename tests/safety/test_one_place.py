@@ -471,6 +471,7 @@ def _lease(lease: Lease) -> dict[str, str]:
     return fields
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600 + STEPS)  # of which shrinking a failure takes most
 def test_every_job_is_in_exactly_one_place(anyio_backend_name: str) -> None:
     rounds = settings(
