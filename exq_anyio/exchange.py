@@ -10,6 +10,8 @@ from typing import Literal, TypeAlias
 
 import attrs
 
+from .metrics import Batch
+
 SortedSet: TypeAlias = Literal["schedule", "retry"]
 """The sorted sets from which due jobs are promoted."""
 
@@ -70,6 +72,8 @@ class Beat:
     """Fields of the process entry."""
     work: Sequence[tuple[str, bytes, bytes]]
     """For each running job: thread id, its entry for Sidekiq, its entry for Exq."""
+    measured: Batch = attrs.field(factory=Batch)
+    """What it has counted of its runs since the beat before."""
 
 
 @attrs.frozen

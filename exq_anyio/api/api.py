@@ -27,6 +27,10 @@ from .facts import (
 )
 from .jobs import Jobs
 from .keeper import Keeper
+from .measures import MINUTE, TEN_MINUTES, Metrics, WorkerMetrics, by_worker, deploys, instants, point
+
+MOST_MINUTES, MOST_HOURS = 8 * 60, 3 * 24
+"""How long the counts of workers are kept: by minute, and by ten minutes (as in Sidekiq)."""
 
 MOST_DAYS, MOST_SECONDS = 5 * 365, 120
 """How long counters are kept: by day (Sidekiq's five years), and by second."""
@@ -86,6 +90,41 @@ class Api:
         counted = await self._keeper.counters("second", instants)
         pairs = zip(instants, counted, strict=True)
         return [Second(datetime.fromtimestamp(instant, UTC), *pair) for instant, pair in pairs]
+
+    async def metrics(self, *, minutes: int | None = None, hours: int | None = None) -> Metrics:
+        """How often each worker ran, how often it failed, and how long it took.
+
+        By minute in the last *minutes* (1 to 480; by default 60), or by ten minutes in the last *hours* (1 to 72); the
+        time that is under way is the last of them.  Nodes write what they have counted with each heartbeat.  Sidekiq 7
+        counts by minute only.
+        """
+        at, step = self._times(minutes, hours)
+        begins = tuple(datetime.fromtimestamp(instant, UTC) for instant in at)
+        counts = await self._keeper.counts("minute" if step == MINUTE else "ten minutes", at)
+        marks = await self._keeper.marks(sorted({instant // 86400 * 86400 for instant in (*at, self._clock())}))
+        return Metrics(
+            at=begins, step=step, workers=tuple(by_worker(begins, counts)), deploys=tuple(deploys(marks, begins[0]))
+        )
+
+    async def worker_metrics(
+        self, worker: str, *, minutes: int | None = None, hours: int | None = None
+    ) -> WorkerMetrics:
+        """Likewise of one worker, by its name on the wire; by minute also how many runs took how long."""
+        at, step = self._times(minutes, hours)
+        counts = await self._keeper.worker_counts("minute" if step == MINUTE else "ten minutes", worker, at)
+        histograms = await self._keeper.histograms(worker, at) if step == MINUTE else [()] * len(at)
+        begins = (datetime.fromtimestamp(instant, UTC) for instant in at)
+        return WorkerMetrics(worker=worker, points=tuple(map(point, begins, counts, histograms)))
+
+    async def mark_deploy(self, label: str, at: datetime | None = None) -> bool:
+        """Note that *label* (such as a version) was deployed, now or *at*, for the pages that show metrics.
+
+        Every process of a deploy may say so: the same label is noted once within a minute; whether this call did it.
+        Sidekiq's page shows it too.  Raises ValueError for a time without a time zone.
+        """
+        if at is not None and at.tzinfo is None:
+            raise ValueError(f"at must have a time zone, as datetime.now(UTC) has, not {at!r}")
+        return await self._keeper.mark(label, self._clock() if at is None else at.timestamp())
 
     async def queues(self) -> list[QueueInfo]:
         """All queues, by name."""
@@ -172,6 +211,17 @@ class Api:
         return Cancelled(nodes=tuple(told), running_on=tuple(dict.fromkeys(job.node_id for job in running)))
 
     # -- below the surface
+
+    def _times(self, minutes: int | None, hours: int | None) -> tuple[list[float], int]:
+        """The beginnings of the times asked for, and how many seconds each lasts."""
+        if hours is not None:
+            if minutes is not None:
+                raise ValueError("minutes or hours, not both")
+            _check("hours", hours, MOST_HOURS)
+            return instants(self._clock(), hours * 6, TEN_MINUTES), TEN_MINUTES
+        minutes = 60 if minutes is None else minutes
+        _check("minutes", minutes, MOST_MINUTES)
+        return instants(self._clock(), minutes, MINUTE), MINUTE
 
     def _set(self, kind: Kind) -> Jobs:
         return self._jobs(Place(kind))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Literal, Protocol
 
+from ..metrics import Count
 from ..upkeep import Change, Look, Looked, NodeEntry, Place, QueueSeen, Totals
 
 
@@ -20,6 +21,25 @@ class Keeper(Protocol):
 
     async def counters(self, which: Literal["day", "second"], instants: Sequence[float]) -> list[tuple[int, int]]:
         """Processed and failed of the days, or seconds, that the *instants* (unix seconds) are in."""
+
+    async def counts(
+        self, which: Literal["minute", "ten minutes"], instants: Sequence[float]
+    ) -> list[dict[str, Count]]:
+        """What was counted in the minutes, or ten minutes, that the *instants* (unix seconds) are in, by worker."""
+
+    async def worker_counts(
+        self, which: Literal["minute", "ten minutes"], worker: str, instants: Sequence[float]
+    ) -> list[Count]:
+        """Likewise of one worker."""
+
+    async def histograms(self, worker: str, instants: Sequence[float]) -> list[list[int]]:
+        """How many runs of *worker* took how long, in the minutes that the *instants* are in."""
+
+    async def marks(self, days: Sequence[float]) -> dict[str, bytes]:
+        """What was deployed on the days that the instants *days* are in, by ISO time."""
+
+    async def mark(self, label: str, at: float) -> bool:
+        """Note that *label* was deployed in the minute of *at*; false when that was noted less than a minute ago."""
 
     async def queues(self, names: Sequence[str] | None) -> tuple[float, list[QueueSeen]]:
         """The time there (unix seconds), and these queues; None: all that have a name there, in its order."""

@@ -78,12 +78,21 @@ async def tick(pulse: Pulse, on_lost: Callable[[str], None]) -> None:
         await anyio.sleep(TICK)
 
 
-async def beat(store: Store, claim: Claim, pulse: Pulse, snapshot: Callable[[], Beat], interval: float) -> None:
-    """Beat every *interval* seconds until cancelled."""
+async def beat(
+    store: Store,
+    claim: Claim,
+    pulse: Pulse,
+    snapshot: Callable[[], Beat],
+    written: Callable[[Beat], None],
+    interval: float,
+) -> None:
+    """Beat every *interval* seconds until cancelled; each beat that was *written* is told."""
     while True:
         token, started = claim.token, time.monotonic()
         try:
-            await store.beat(claim, snapshot())
+            said = snapshot()
+            await store.beat(claim, said)
+            written(said)
             pulse.round_trip = time.monotonic() - started
         except RedisUnavailable:
             await store.available()

@@ -29,6 +29,7 @@ from ..config import Config, QueueConfig
 from ..errors import RedisError, RedisUnavailable
 from ..exchange import Beat, Claim
 from ..job import Job
+from ..metrics import Meter
 from ..middleware import Middleware
 from ..outcome import Policy
 from ..setting import check_node_identifier
@@ -80,9 +81,11 @@ class Node:
         self.claim: Claim = Claim("", "")
         self._policy = Policy(max_retries=config.max_retries, backoff=config.backoff, timestamps=config.timestamps)
         self.settler: Settler = Settler(around.store, self.claim, around.clock, self._lost)
+        self._meter = Meter(config.timestamps, around.clock)
         self.performer: Performer = Performer(
-            workers, stack, around.store, self.settler, self._policy, around.clock, around.chance, config.threads
-        )
+            workers, stack, around.store, self.settler, self._policy, around.clock, around.chance, config.threads,
+            self._meter,
+        )  # fmt: skip
         self._lines: dict[str, Line] = {}
         self._former: dict[str, float] = {}
         self._pulse = heartbeat.Pulse(config.blocked_limit)
@@ -160,6 +163,7 @@ class Node:
                 claim=self.claim,
                 pulse=self._pulse,
                 snapshot=self._snapshot,
+                written=self._beaten,
                 interval=config.heartbeat_interval,
             )
             if self._around.open_store is None:
@@ -219,6 +223,8 @@ class Node:
             return
         try:
             with self._cleanup():
+                if self.config.heartbeat_enable and self.claim.token and self._meter.batch().number:
+                    await self._store.beat(self.claim, self._snapshot())  # the last counts
                 if self.claim.token and not await self._store.left_behind(self.claim.node_id):
                     await self._store.leave(self.claim)
         except RedisError as error:
@@ -239,7 +245,10 @@ class Node:
             quiet=self.quiet,
             round_trip=self._pulse.round_trip,
         )
-        return Beat(entry, heartbeat.work_entries(running, self.host))
+        return Beat(entry, heartbeat.work_entries(running, self.host), self._meter.batch())
+
+    def _beaten(self, beat: Beat) -> None:
+        self._meter.written(beat.measured)
 
     async def _watch(self) -> None:
         """Rescue the jobs of dead nodes."""

@@ -15,6 +15,7 @@ from contextvars import Context, copy_context
 from functools import partial
 from math import inf
 from threading import Lock
+from time import perf_counter
 from typing import Literal, TypeAlias, cast
 
 import anyio
@@ -25,6 +26,7 @@ from anyio.abc import TaskGroup
 from ..activejob import wrapped_args
 from ..errors import JobCancelled, JobTimeout, LostClaim, RedisUnavailable, UnknownWorker
 from ..job import Job
+from ..metrics import Meter
 from ..middleware import Middleware, Run, current_run, through
 from ..outcome import Dead, Discard, Halt, Policy, Settlement, Snooze, judge, push_back
 from ..worker import BoundWorker, Registry
@@ -55,6 +57,12 @@ class Running(Run):
     """Cancels the run; None before it begins and when it has ended."""
     cut: Cut = ""
     """Why it was cancelled."""
+    worker: str = ""
+    """Name of the worker that performs it; empty until that is found."""
+    began: float = 0.0
+    """When its worker was found (seconds of a clock for durations)."""
+    took: float = 0.0
+    """Seconds from then until it ended."""
     turn: Lock = attrs.field(factory=Lock)
     """Taken by the thread that begins with it, or by who cancels it before that; never given back."""
 
@@ -92,7 +100,9 @@ class Performer:
         clock: Callable[[], float],
         chance: Callable[[], float],
         threads: int,
+        meter: Meter,
     ) -> None:
+        self._meter = meter
         self._workers = workers
         self._stack = stack
         self._store = store
@@ -168,18 +178,23 @@ class Performer:
 
     def _settle(self, run: Running, ended: object, *, was_cut: bool = False) -> None:
         """Have the outcome of *run* written."""
+        run.took = perf_counter() - run.began
         settlement = self._outcome(run, ended, was_cut)
         if settlement is None:
             self._release(run, failed=False)
             return
         if run.line.near_head(run.number):
             settlement = attrs.evolve(settlement, near_head=True)
-        self._settler.submit(settlement, partial(self._written, run, settlement.failed == 1))
+        self._settler.submit(settlement, partial(self._written, run, settlement))
 
-    def _written(self, run: Running, failed: bool, was_there: bool) -> None:
+    def _written(self, run: Running, settlement: Settlement, was_there: bool) -> None:
+        failed = settlement.failed == 1
         if not was_there:
             job = run.job
             logger.warning("outcome not counted, the job is no longer ours: jid=%s worker=%s", job.jid, job.worker)
+        elif settlement.processed and run.worker:
+            # Sidekiq too counts by worker only what it has a class for, so that names are bounded.
+            self._meter.count(run.worker, run.took, failed=failed)
         self._release(run, failed=failed)
 
     def _release(self, run: Running, *, failed: bool) -> None:
@@ -250,6 +265,7 @@ class Performer:
         if ("expires_in" in job.record or "expiry" in job.record) and run.started > (job.expires_at or inf):
             raise Halt(Discard("expired"))
         worker = self._workers.worker_of(job)
+        run.worker, run.began = worker.name, perf_counter()
         args = worker.bind(job.args if worker.name == job.worker else wrapped_args(job, worker))
         if job.unique_until == "start" and job.unique_token is not None:
             await self._unlock(job.unique_token, job.jid)

@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Literal, TypeVar, cast
 
 from ..errors import RedisError, RedisUnavailable
+from ..job import Timestamps
+from ..metrics import Count, parse_counts, parse_histogram
 from ..upkeep import Change, Look, Looked, NodeEntry, Place, QueueSeen, Raw, Totals
 from . import scripts
 from .connect import Argument, Connections, Reply
 from .keys import Keys
 
 T = TypeVar("T")
+
+UNITS: tuple[Timestamps, ...] = ("seconds", "milliseconds")
+"""Sidekiq 7 and what writes as it does, and Sidekiq 8: no run is counted in both."""
+
+PAGE = 100
+"""Hashes, each of a minute or ten, that are read in one isolated step."""
+
+MARK_SECONDS, MARK_LOCK_SECONDS = 90 * 86400, 60
+"""How long a deploy is remembered, and no second one taken (as in Sidekiq)."""
 
 SIGNAL_SECONDS = 60
 """How long a signal waits for its node (as in Sidekiq and Exq)."""
@@ -56,6 +68,53 @@ class RedisKeeper:
         found = cast("list[bytes | None]", await self._connections.commands.request(b"MGET", *names))
         values = [_number(value or b"0") for value in found]
         return list(zip(values[::2], values[1::2], strict=True))
+
+    async def counts(
+        self, which: Literal["minute", "ten minutes"], instants: Sequence[float]
+    ) -> list[dict[str, Count]]:
+        """See :class:`~exq_anyio.api.keeper.Keeper`."""
+        return await self._counts(which, instants, [])
+
+    async def worker_counts(
+        self, which: Literal["minute", "ten minutes"], worker: str, instants: Sequence[float]
+    ) -> list[Count]:
+        """See :class:`~exq_anyio.api.keeper.Keeper`."""
+        found = await self._counts(which, instants, [f"{worker}|{metric}" for metric in ("p", "f", "ms")])
+        return [counts.get(worker, Count()) for counts in found]
+
+    async def _counts(
+        self, which: Literal["minute", "ten minutes"], instants: Sequence[float], fields: list[Argument]
+    ) -> list[dict[str, Count]]:
+        """The counts of *instants*: of a minute, those of Sidekiq 7's kind and of 8's together."""
+        found: list[dict[str, Count]] = []
+        for page in batched(instants, PAGE):
+            if which == "minute":
+                keys = [self._keys.minute(at, unit) for at in page for unit in UNITS]
+            else:
+                keys = [self._keys.ten_minutes(at) for at in page]
+            hashes = cast("list[list[bytes]]", await self._script("hashes", keys, fields))
+            counts = [parse_counts(_pairs(flat)) for flat in hashes]
+            found += map(_sum, batched(counts, 2)) if which == "minute" else counts
+        return found
+
+    async def histograms(self, worker: str, instants: Sequence[float]) -> list[list[int]]:
+        """See :class:`~exq_anyio.api.keeper.Keeper`."""
+        names = [self._keys.histogram(worker, at, unit) for at in instants for unit in UNITS]
+        await self._connections.soon_available()
+        found = cast("list[bytes | None]", await self._connections.commands.request(b"MGET", *names))
+        pairs = batched([parse_histogram(raw or b"") for raw in found], 2)
+        return [[old + new for old, new in zip(*pair, strict=True)] for pair in pairs]
+
+    async def marks(self, days: Sequence[float]) -> dict[str, bytes]:
+        """See :class:`~exq_anyio.api.keeper.Keeper`."""
+        hashes = await self._script("hashes", [self._keys.marks(day) for day in days], [])
+        return {at: label for flat in cast("list[list[bytes]]", hashes) for at, label in _pairs(flat).items()}
+
+    async def mark(self, label: str, at: float) -> bool:
+        """See :class:`~exq_anyio.api.keeper.Keeper`."""
+        minute = f"{datetime.fromtimestamp(at, UTC):%Y-%m-%dT%H:%M}:00Z"
+        keys = [self._keys.marks(at), self._keys.deploy_lock(label)]
+        return await self._script("mark", keys, [minute, label, MARK_SECONDS, MARK_LOCK_SECONDS]) == 1
 
     async def queues(self, names: Sequence[str] | None) -> tuple[float, list[QueueSeen]]:
         """See :class:`~exq_anyio.api.keeper.Keeper`."""
@@ -221,6 +280,14 @@ def _put(keys: list[str], places: dict[str, int], key: str) -> int:
         keys.append(key)
         places[key] = len(keys)
     return places[key]
+
+
+def _sum(counts: Sequence[dict[str, Count]]) -> dict[str, Count]:
+    total: dict[str, Count] = {}
+    for one in counts:
+        for worker, count in one.items():
+            total[worker] = total.get(worker, Count()) + count
+    return total
 
 
 def batched(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from .. import metrics
+from ..job import Timestamps
+
 
 class Keys:
     """The keys under one namespace; ``""`` means no prefix at all."""
@@ -81,3 +84,23 @@ class Keys:
             f"{stat}failed:{day}",
             f"{stat}failed_rt:{second}",
         )
+
+    def minute(self, at: float, unit: Timestamps) -> str:
+        """Hash: runs, failures and milliseconds of each worker in the minute of *at*; expires."""
+        return self.prefix + metrics.minute_key(at, unit)
+
+    def ten_minutes(self, at: float) -> str:
+        """Hash: likewise of ten minutes; expires."""
+        return self.prefix + metrics.ten_minutes_key(at)
+
+    def histogram(self, worker: str, at: float, unit: Timestamps) -> str:
+        """String: how long the runs of a worker took in the minute of *at*; expires."""
+        return self.prefix + metrics.histogram_key(worker, at, unit)
+
+    def marks(self, at: float) -> str:
+        """Hash: what was deployed on the day of *at*, by time; expires."""
+        return self.prefix + metrics.marks_key(at)
+
+    def deploy_lock(self, label: str) -> str:
+        """String: that *label* was marked less than a minute ago; expires."""
+        return f"{self.prefix}deploylock-{label}"

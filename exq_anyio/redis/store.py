@@ -144,9 +144,7 @@ class RedisStore:
                 args += ("u", len(keys), jid)
         answer = cast("bytes", await self._run(claim, "settle", keys, args))
         flags, _, broken = answer.partition(b" ")
-        if broken and broken not in self._broken_counters:
-            self._broken_counters.add(broken)
-            logger.error("counter cannot count, rename or delete it: key=%r", _text(broken))
+        self._note_broken(broken)
         return [flag == 0x31 for flag in flags]
 
     async def rename(self, claim: Claim, queue: str, pairs: Sequence[tuple[bytes, bytes]]) -> None:
@@ -209,19 +207,22 @@ class RedisStore:
 
     async def beat(self, claim: Claim, beat: Beat) -> None:
         """See :class:`~exq_anyio.node.store.Store`."""
-        node, keys = claim.node_id, self._keys
-        await self._run(
-            claim,
-            "beat",
-            [
-                keys.lease(node), keys.leases, keys.processes, keys.heartbeats,
-                keys.process(node), keys.work(node), keys.workers(node),
-            ],
-            [
-                claim.token, node, ENTRY_SECONDS, 2 * len(beat.entry), *_flat(beat.entry),
-                *(part for running in beat.work for part in running),
-            ],
-        )  # fmt: skip
+        node, keys, measured = claim.node_id, self._keys, beat.measured
+        names = [
+            keys.lease(node), keys.leases, keys.processes, keys.heartbeats,
+            keys.process(node), keys.work(node), keys.workers(node),
+            keys.minute(measured.at, measured.unit), keys.ten_minutes(measured.at),
+        ]  # fmt: skip
+        names += [keys.histogram(one.worker, measured.at, measured.unit) for one in measured.workers]
+        args: list[Argument] = [
+            claim.token, node, ENTRY_SECONDS, 2 * len(beat.entry), 3 * len(beat.work), measured.number,
+            *_flat(beat.entry), *(part for running in beat.work for part in running),
+        ]  # fmt: skip
+        for one in measured.workers:
+            count = one.count
+            args += (one.worker, count.processed, count.failed, count.milliseconds, 2 * len(one.buckets))
+            args += [part for bucket in one.buckets.items() for part in bucket]
+        self._note_broken(cast("bytes", await self._run(claim, "beat", names, args)))
 
     async def signal(self, claim: Claim, seconds: float) -> str | None:
         """See :class:`~exq_anyio.node.store.Store`."""
@@ -303,6 +304,11 @@ class RedisStore:
             keys.taken(node_id), keys.signals(node_id),
         ]  # fmt: skip
         return await self._script("leave", names, [token, node_id]) == 1
+
+    def _note_broken(self, counter: bytes) -> None:
+        if counter and counter not in self._broken_counters:
+            self._broken_counters.add(counter)
+            logger.error("counter cannot count, rename or delete it: key=%r", _text(counter))
 
     def _wait_link(self, queue: str) -> Link | None:
         link = self._waits.get(queue)

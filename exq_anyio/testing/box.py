@@ -13,6 +13,7 @@ import attrs
 from ..config import Config
 from ..exchange import Claim, Outgoing
 from ..job import Job
+from ..metrics import Meter
 from ..middleware import Middleware, default_middleware
 from ..node.dequeuer import Line, LocalLimit
 from ..node.performer import Performer, Running
@@ -107,6 +108,7 @@ class Site:
             self._clock.now,
             lambda: CHANCE,
             config.threads,
+            Meter(config.timestamps, self._clock.now),
         )
         limit = LocalLimit(1)
         run = Running(job, line=Line(queue, limit), dequeuer=limit, number=1, started=self._clock.now())

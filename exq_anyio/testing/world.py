@@ -6,6 +6,7 @@ a world each have a handle on it, :class:`exq_anyio.testing.memory.MemoryStore`.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +16,7 @@ import anyio
 
 from ..errors import LostClaim, RedisError
 from ..exchange import Beat, Claim, Fetched, Move, NodeSeen, Outgoing, SortedSet
+from ..metrics import Batch, parse_histogram
 from ..outcome import Settlement
 from ..redis.keys import Keys
 
@@ -26,6 +28,9 @@ FETCH_LIMIT, TRIM_LIMIT = 1_000, 1_000
 
 ENTRY_SECONDS, DAY_SECONDS, SECOND_SECONDS = 60, 5 * 365 * 86400, 120
 """How long a process entry, a day's counter and a second's counter live."""
+
+MINUTES_SECONDS, TEN_MINUTES_SECONDS = 8 * 3600, 3 * 86400
+"""How long the counts of a minute, and of ten minutes, live."""
 
 
 class World:
@@ -241,6 +246,27 @@ class World:
         self.hashes[KEYS.workers(node)] = {thread: worker.decode() for thread, _, worker in beat.work}
         for key in (KEYS.process(node), KEYS.work(node), KEYS.workers(node)):
             self.expires[key] = now + ENTRY_SECONDS
+        self._measure(self._lease(claim), beat.measured)
+
+    def _measure(self, lease: dict[str, str], measured: Batch) -> None:
+        if not measured.number or lease.get("measured") == str(measured.number):
+            return
+        lease["measured"] = str(measured.number)
+        minute, ten = KEYS.minute(measured.at, measured.unit), KEYS.ten_minutes(measured.at)
+        for one in measured.workers:
+            counts = {"p": one.count.processed, "f": one.count.failed, "ms": one.count.milliseconds}
+            for key, (metric, by) in itertools.product((minute, ten), counts.items()):
+                if by:
+                    counted, field = self.hashes[key], f"{one.worker}|{metric}"
+                    counted[field] = str(int(counted.get(field, "0")) + by)
+            histogram = KEYS.histogram(one.worker, measured.at, measured.unit)
+            buckets = parse_histogram(self.strings.get(histogram, "").encode("latin-1"))
+            for bucket, by in one.buckets.items():
+                buckets[bucket] = min(buckets[bucket] + by, 0xFFFF)
+            if one.buckets:
+                self.strings[histogram] = b"".join(held.to_bytes(2, "big") for held in buckets).decode("latin-1")
+                self.expires[histogram] = self.clock() + MINUTES_SECONDS
+        self.expires |= {minute: self.clock() + MINUTES_SECONDS, ten: self.clock() + TEN_MINUTES_SECONDS}
 
     def leave(self, node_id: str, token: str) -> bool:
         """As ``leave.lua``: *token* is ``""`` for a node that is condemned."""

@@ -60,7 +60,7 @@ async def test_short_jobs_end_and_long_ones_go_back_when_the_grace_is_over(world
     assert set(everything(world)) == {
         "queues", "queue:q", "stat:processed", "stat:processed:2026-09-21",
         "stat:processed_rt:2026-09-21 14:13:21Z", "stat:processed_rt:2026-09-21 14:13:23Z",
-        "stat:processed_rt:2026-09-21 14:13:24Z",
+        "stat:processed_rt:2026-09-21 14:13:24Z", "j|20260921|14:13", "j|260921|14:1", "lasts-21-14:13",
     }  # fmt: skip
 
 

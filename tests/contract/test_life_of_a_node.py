@@ -9,6 +9,7 @@ import pytest
 
 from exq_anyio.errors import LostClaim
 from exq_anyio.exchange import Beat, Claim, Move, NodeSeen, SortedSet
+from exq_anyio.metrics import Batch, Count, WorkerBatch
 
 from .places import DEAD_MAX, DEAD_TIMEOUT, Place, State
 
@@ -147,6 +148,27 @@ async def test_a_beat_without_the_claim_changes_nothing(place: Place) -> None:
     with pytest.raises(LostClaim):
         await place.store.beat(Claim(NODE, "other"), Beat({"busy": "0"}, []))
     assert await place.state() == before
+
+
+async def test_counts_come_with_a_beat_and_one_number_is_added_once(place: Place) -> None:
+    claim = await claimed(place)
+    some = WorkerBatch("A", Count(3, 1, 250), {0: 1, 25: 1})
+    first = Batch(1, 1_790_000_000.25, "seconds", [some, WorkerBatch("B", Count(1, 1), {})])
+    for measured in (first, first, Batch(), Batch(2, 1_790_000_000.25, "seconds", [some])):
+        await place.store.beat(claim, Beat({}, [], measured))
+    state = await place.state()
+    counts = {b"A|p": b"6", b"A|f": b"2", b"A|ms": b"500", b"B|p": b"1", b"B|f": b"1"}
+    minute, ten, histogram = "j|20260921|14:13", "j|260921|14:1", "A-21-14:13"
+    assert (state[minute], state[ten]) == (counts, counts)
+    assert state[histogram] == b"\x00\x02" + b"\x00" * 48 + b"\x00\x02"
+    assert "B-21-14:13" not in state
+    assert state[LEASE][b"measured"] == b"2"
+    for key, seconds in ((minute, 8 * 3600), (ten, 3 * 86400), (histogram, 8 * 3600)):
+        assert await place.seconds_left(key) == pytest.approx(seconds, abs=30)
+    await place.store.beat(claim, Beat({}, [], Batch(3, 1_790_000_000.25, "milliseconds", [some])))
+    state = await place.state()
+    assert (state["j|260921|14:13"][b"A|p"], state[ten][b"A|p"]) == (b"3", b"9")
+    assert state["h|A-21-14:13"] == b"\x00\x01" + b"\x00" * 48 + b"\x00\x01"
 
 
 async def test_the_signal_sent_first_is_heard_first(place: Place) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from exq_anyio.errors import RedisFull, WrongType
 from exq_anyio.exchange import Beat, Claim, Fetched, Move, NodeSeen, Outgoing
+from exq_anyio.metrics import Batch, Count, WorkerBatch
 from exq_anyio.outcome import Settlement
 from exq_anyio.redis.embedded import EmbeddedServer
 
@@ -152,6 +153,27 @@ async def test_a_node_lives_though_what_it_does_cannot_be_written(place: InRedis
     after = await place.state()
     assert after["heartbeats"][NODE.encode()] > before["heartbeats"][NODE.encode()]
     assert {**after, "heartbeats": 0} == {**before, "heartbeats": 0}
+
+
+@pytest.mark.parametrize("key", ["j|20260921|14:13", "j|260921|14:1", "A-21-14:13"])
+async def test_a_node_lives_and_counts_the_rest_though_somebody_broke_a_count(
+    place: InRedis, key: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    counts = ("j|20260921|14:13", "j|260921|14:1", "A-21-14:13")
+    await prepare(place, {**READY, key: [b"other"]})
+    for number in (1, 2):
+        batch = Batch(number, NOW, "seconds", [WorkerBatch("A", Count(1, 0, 5), {0: 0x9000})])
+        await place.store.beat(CLAIM, Beat({"busy": "1"}, [], batch))
+    state = await place.state()
+    assert state[key] == [b"other"]
+    expected = {b"A|p": b"2", b"A|ms": b"10"}
+    # A bucket that is full stays so.
+    assert [state[other] for other in counts if other != key] == [
+        held for other, held in zip(counts, (expected, expected, b"\xff\xff"), strict=True) if other != key
+    ]
+    assert [record.getMessage() for record in caplog.records] == [
+        f"counter cannot count, rename or delete it: key='{place.namespace}:{key}'"
+    ]
 
 
 @pytest.mark.parametrize("name", sorted(STEPS))
