@@ -16,7 +16,15 @@ from .errors import ConfigError
 from .setting import check_key, is_reference, type_name
 
 #: Variables that begin with ``EXQ_`` and are no settings of a Config.
-OTHER_VARIABLES = frozenset({"EXQ_LOG_LEVEL"})
+OTHER_VARIABLES = frozenset(
+    f"EXQ_{name}"
+    for name in (
+        "CONFIG", "HEALTH_HOST", "HEALTH_PORT", "LOG_FORMAT", "LOG_LEVEL", "MAX_JOBS", "MAX_RSS", "PROCESSES", "RELOAD"
+    )
+)  # fmt: skip
+
+#: Files that settings are looked for in, the first that has some; only ``exq`` itself looks.
+FILES = ("exq.toml", "pyproject.toml")
 
 #: Settings that are code, and so can be said neither in the environment nor in a file.
 _CODE_ONLY = frozenset({"backoff", "client_middleware", "middleware", "queue_adapter"})
@@ -73,6 +81,25 @@ def load_config(
         case _:
             raise ConfigError("config", f"must be a Config, a mapping, a path or None, not {type_name(config)}")
     return _built(_merged(given, _from_program(overrides)), environ)
+
+
+def find_file(directory: str | os.PathLike[str]) -> Path | None:
+    """The file of settings in *directory*: ``exq.toml``, or a ``pyproject.toml`` with a table ``[tool.exq]``.
+
+    None when there is neither, or when the ``pyproject.toml`` cannot be read, which is then the business of others.
+    """
+    own, shared = (Path(directory, name) for name in FILES)
+    if own.is_file():
+        return own
+    try:
+        table = tomllib.loads(shared.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    match table:
+        case {"tool": {"exq": _}}:
+            return shared
+        case _:
+            return None
 
 
 def _from_program(values: Mapping[str, object]) -> dict[str, _Given]:

@@ -31,7 +31,9 @@ LOOK = 0.1
 @backend_option
 @click.option("--jobs", type=click.IntRange(30, 1_000_000), default=1_000, show_default=True, help="How many.")
 def demo(backend: Backend, jobs: int) -> None:
-    """See it work: an embedded Valkey, a worker with three queues, and some jobs of every sort.
+    """See it work, with an embedded Valkey.
+
+    A worker with three queues performs some jobs of every sort.
 
     The jobs are pushed as Sidekiq writes them.  In the end the figures are read back from Redis and compared with what
     was pushed: the exit status is 0 if they add up, and else 1.

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ..config import Config
 
 
-def _array(_ctx: click.Context, _param: click.Parameter, value: str) -> list[Any]:
+def json_array(_ctx: click.Context, _param: click.Parameter, value: str) -> list[Any]:
     """The JSON array that *value* is."""
     try:
         array = json.loads(value, parse_constant=_no_number)
@@ -46,7 +46,7 @@ def _no_number(constant: str) -> NoReturn:
 @click.command()
 @click.argument("queue")
 @click.argument("worker")
-@click.argument("args", metavar="[JSON_ARGS]", callback=_array, default="[]")
+@click.argument("args", metavar="[JSON_ARGS]", callback=json_array, default="[]")
 @click.option("--in", "after", metavar="SECONDS", type=click.FloatRange(0), help="Run it so much later.")
 @click.option("--at", metavar="TIME", callback=_instant, help="Run it at this ISO 8601 time, which has a time zone.")
 @click.option("--max-retries", metavar="N", type=click.IntRange(0), help="Retries after the first failure.")
@@ -68,6 +68,7 @@ def enqueue(
     at: datetime | None,
     url: str | None,
     namespace: str | None,
+    file: str | None,
     **options: object,
 ) -> None:
     """Put a job in QUEUE for WORKER, and print its jid.
@@ -79,7 +80,7 @@ def enqueue(
     if after is not None and at is not None:
         raise click.UsageError("--in and --at say the same thing: give one of them")
     import_from_here()
-    config = settings(mode="enqueuer", url=url, namespace=namespace)
+    config = settings(file=file, mode="enqueuer", url=url, namespace=namespace)
     given = {name: value for name, value in options.items() if value is not None}
     when = at if after is None else after
     click.echo(anyio.run(push, config, queue, worker, args, when, cast("Options", given)))

@@ -46,7 +46,9 @@ logger: logging.Logger = logging.getLogger("exq_anyio")
 def run(
     modules: tuple[str, ...], queues: tuple[str, ...], backend: Backend, log_level: str, **given: str | None
 ) -> None:
-    """Work on queues with the workers in MODULEs, until SIGTERM or SIGINT.
+    """Work on queues with the workers in MODULEs.
+
+    Until SIGTERM or SIGINT.
 
     MODULEs are names such as myapp.jobs; the current directory is searched too.  The first signal lets running jobs
     end, for as long as the shutdown timeout; a second one does not wait.  SIGTSTP takes no more jobs.

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import attrs
 import pytest
@@ -17,6 +17,9 @@ import valkey as server_client
 
 from exq_anyio.cli.main import main
 from exq_anyio.redis.embedded import EmbeddedServer
+
+if TYPE_CHECKING:
+    from .operator import Namespace
 
 EXQ = str(Path(sys.executable).with_name("exq"))
 
@@ -103,6 +106,19 @@ class Shell:
             timeout=60,
         )
 
+    def script(self, text: str) -> subprocess.CompletedProcess[str]:
+        """Lines of bash, in which ``exq`` is ours."""
+        path = f"{Path(EXQ).parent}:{os.environ['PATH']}"
+        return subprocess.run(
+            ["bash", "-c", text],
+            cwd=self.directory,
+            env={**self.environment, "PATH": path},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
     def path(self, name: str) -> Path:
         return self.directory / name
 
@@ -173,3 +189,11 @@ def client(valkey: EmbeddedServer) -> Iterator[Client]:
     """Another program's client of the tests' server."""
     with server_client.Valkey(unix_socket_path=valkey.socket, decode_responses=True) as client:
         yield client
+
+
+@pytest.fixture
+def there(client: Client, namespace: str) -> Namespace:
+    """What lies in the namespace of the `shell`."""
+    from .operator import Namespace
+
+    return Namespace(client, namespace)
