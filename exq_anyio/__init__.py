@@ -38,6 +38,7 @@ from .errors import (
 from .job import Job
 from .middleware import Middleware, default_middleware, job_result, log_jobs, worker_job
 from .outcome import Dead, Discard, Halt, Snooze, sidekiq_backoff
+from .resource import Resource, given, resource
 from .spec import JobOptions, JobSpec
 from .sync import Sync, sync
 from .worker import Worker, worker
@@ -67,6 +68,7 @@ __all__ = [
     "RedisError",
     "RedisFull",
     "RedisUnavailable",
+    "Resource",
     "Snooze",
     "Sync",
     "TooManyJobs",
@@ -77,9 +79,11 @@ __all__ = [
     "WrongType",
     "__version__",
     "default_middleware",
+    "given",
     "job_result",
     "log_jobs",
     "open",
+    "resource",
     "serve",
     "sidekiq_backoff",
     "sync",

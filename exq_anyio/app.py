@@ -21,10 +21,11 @@ from .address import Address, Embedded, Unix
 from .api import Api
 from .client import Client
 from .config import Config, QueueConfig
-from .errors import WrongMode
+from .errors import Interrupted, WrongMode
 from .load import load_config
 from .middleware import Middleware, default_middleware
 from .outbox import Outbox, StandIn, stand_in
+from .resource import Stock, Supply
 from .setting import check_queue_name
 from .worker import Registry
 
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from .redis.connect import Connections
     from .redis.keys import Keys
 
+
+logger: logging.Logger = logging.getLogger("exq_anyio")
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGTSTP, signal.SIGTTIN)
 """What a worker process obeys, as Sidekiq does."""
@@ -163,7 +166,7 @@ async def serve(
                         tasks.start_soon(node.hush)
                     tasks.start_soon(_set_after, node.stopped, served.stopping)
                     await served.stopping.wait()
-                    served.time_out(node.config.shutdown_timeout)
+                    served.time_out(node.config.shutdown_timeout + (LEAVING if node.config.resources else 0))
                 tasks.cancel_scope.cancel()
     except BaseException as error:
         failure = _first_failure(error)
@@ -176,6 +179,9 @@ async def serve(
 
 PATIENCE = 1.4
 """Seconds after the grace for all that a stop does, even if Redis is away: the node needs 1.2 of them at most."""
+
+LEAVING = 2.0
+"""Seconds after that for the end of the node's resources, if it has any."""
 
 
 @attrs.define(eq=False)
@@ -245,7 +251,11 @@ async def _live(
     from .redis.outbox import RedisOutbox
 
     workers = Registry.build(settings.workers, settings.imports)
-    if (test := stand_in(settings)) is not None:
+    test, supply = stand_in(settings), Supply(())
+    if "default" in settings.mode:
+        supply = Supply.build(settings.resources) if test is None else test.supply(settings)
+        workers.check(supply)
+    if test is not None:
         placed = test.settings(settings)
         if placed is None:
             offer(_without_server(settings, workers, test))
@@ -272,7 +282,8 @@ async def _live(
             if not isinstance(settings.address().place, Embedded):  # ours keeps nothing, and says so itself
                 await warn_of_loss(connections)
             beating = partial(connect, log_level=logging.DEBUG)  # one outage is told once
-            node = _node(settings, workers, connections, keys, beating)
+            stock = await stack.enter_async_context(_stocked(supply))
+            node = _node(settings, workers, stock, connections, keys, beating)
             scope.shield = True  # the node bounds its own end, and needs its connections for it
             async with anyio.create_task_group() as tasks:
                 await tasks.start(node.run)
@@ -283,7 +294,21 @@ async def _live(
                 except BaseException:
                     broken.set()
                     raise
-                node.stop()
+                finally:
+                    node.stop()
+
+
+@asynccontextmanager
+async def _stocked(supply: Supply) -> AsyncIterator[Stock]:
+    """Hold the node's resources; to leave them takes LEAVING seconds at most."""
+    with anyio.CancelScope() as scope:
+        async with supply.entered() as stock:
+            try:
+                yield stock
+            finally:
+                scope.deadline = anyio.current_time() + LEAVING
+    if scope.cancelled_caught:
+        logger.error("the node's resources were not left in %s s, their end was cut short", LEAVING)
 
 
 def _without_server(settings: Config, workers: Registry, test: StandIn) -> Exq:
@@ -313,6 +338,7 @@ def _api(settings: Config, connections: Connections, keys: Keys) -> Api | None:
 def _node(
     settings: Config,
     workers: Registry,
+    stock: Stock,
     connections: Connections,
     keys: Keys,
     connect: Callable[[], AbstractAsyncContextManager[Connections]],
@@ -334,7 +360,9 @@ def _node(
         async with connect() as own:
             yield store(own)
 
-    around = Surroundings(store=store(connections), open_store=open_store, clock=time.time, chance=random.random)
+    around = Surroundings(
+        store=store(connections), open_store=open_store, clock=time.time, chance=random.random, stock=stock
+    )
     middleware = default_middleware if settings.middleware is None else settings.middleware
     return Node(settings, workers, cast("tuple[Middleware, ...]", middleware), around)
 
@@ -345,6 +373,8 @@ def _is_cancellation(error: BaseException) -> bool:
 
 def _first_failure(error: BaseException) -> BaseException:
     """What happened, out of the group that a task group wraps it in: the first error that is no cancellation."""
+    if isinstance(error, Interrupted):
+        return error.interrupt
     if not isinstance(error, BaseExceptionGroup):
         return error
     leaves = [_first_failure(inner) for inner in error.exceptions]

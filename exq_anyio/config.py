@@ -13,6 +13,7 @@ import attrs
 from .address import Address, CertReqs, Cluster, Embedded, Hosts, Place, Sentinel, Tcp, Unix, mask, parse_url, redact
 from .errors import ConfigError
 from .job import Timestamps
+from .resource import AnyResource
 from .setting import (
     Mode,
     as_callable,
@@ -32,6 +33,7 @@ from .setting import (
     as_optional_concurrency,
     as_optional_text,
     as_password,
+    as_resources,
     as_seconds,
     as_socket,
     as_text,
@@ -299,6 +301,9 @@ class Config:
 
     imports: tuple[str, ...] = attrs.field(default=(), converter=as_names)
     """Names of modules that are imported at the start, so that their workers are there."""
+
+    resources: tuple[AnyResource | str, ...] = attrs.field(default=(), converter=as_resources)
+    """What jobs are given beside their arguments, see :func:`~exq_anyio.resource`; one also as ``module:name``."""
 
     timestamps: Timestamps = attrs.field(default="seconds", metadata=one_of("seconds", "milliseconds"))
     """How instants are written: "seconds" as Exq and Sidekiq up to 7, "milliseconds" as Sidekiq 8.  Both are read."""

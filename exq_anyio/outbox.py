@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from .config import Config
 from .exchange import Outgoing
+from .resource import Supply
 from .worker import Registry
 
 if TYPE_CHECKING:
@@ -44,6 +45,10 @@ class StandIn:
     def outbox(self, config: Config, workers: Registry, real: Outbox | None) -> Outbox:
         """Where a client puts its jobs, instead of *real*; there is none when no server was asked."""
         raise NotImplementedError
+
+    def supply(self, config: Config) -> Supply:
+        """The resources of an instance with *config*."""
+        return Supply.build(config.resources)
 
     def clock(self) -> float:
         """The time that jobs are given (unix seconds)."""

@@ -14,6 +14,7 @@ from cattrs.errors import StructureHandlerNotFoundError
 from .arguments import Hook, first_fault, structure_hook
 from .errors import ArgumentError, WorkerError
 from .job import JSON
+from .resource import given as default_of_given
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -30,23 +31,18 @@ class Parameters:
     """As many arguments are needed."""
     most: int
     """As many are taken; ``sys.maxsize`` with ``*args``."""
+    given: Mapping[str, object] = attrs.field(factory=dict[str, object], repr=False)
+    """The hints of the parameters that are no arguments but given, see :data:`~exq_anyio.resource.given`."""
 
     @classmethod
     def of(cls, worker: str, function: Callable[..., object], *, skip_self: bool = False) -> Parameters:
         """Read *function*'s parameters.
 
         Raises:
-            WorkerError: it has keyword-only parameters or ``**kwargs``, which the wire cannot carry.
+            WorkerError: it has keyword-only parameters that are not given, or ``**kwargs``: the wire carries neither.
         """
         signature = _signature(function)
-        parameters = list(signature.parameters.values())[skip_self:]
-        for parameter in parameters:
-            if parameter.kind in (parameter.KEYWORD_ONLY, parameter.VAR_KEYWORD):
-                stars = "**" if parameter.kind is parameter.VAR_KEYWORD else ""
-                raise WorkerError(
-                    f"{worker}: {stars}{parameter.name} can only be given by name, and the arguments of a job go by "
-                    "position; make it positional"
-                )
+        parameters, given = _arguments_and_given(worker, list(signature.parameters.values())[skip_self:])
         named = [parameter for parameter in parameters if parameter.kind is not parameter.VAR_POSITIONAL]
         return cls(
             worker=worker,
@@ -54,7 +50,19 @@ class Parameters:
             scope=getattr(inspect.unwrap(function), "__globals__", {}),
             least=sum(parameter.default is parameter.empty for parameter in named),
             most=len(named) if len(named) == len(parameters) else sys.maxsize,
+            given=given,
         )
+
+    def wanted(self) -> dict[str, object]:
+        """The types of what is given, by name.
+
+        Raises:
+            WorkerError: a type hint cannot be resolved.
+        """
+        try:
+            return {name: _resolved(hint, self.scope) for name, hint in self.given.items()}
+        except Exception as error:
+            raise WorkerError(f"{self.worker}: the type of what is given is not known: {error}") from error
 
     def check(self, count: int) -> None:
         """Raise ArgumentError unless *count* arguments can be taken."""
@@ -138,6 +146,28 @@ class Parameters:
         else:
             taken = _arguments(self.most) if self.least == self.most else f"{self.least} to {_arguments(self.most)}"
         return ArgumentError(self.worker, "", f"takes {taken}, {count} {'was' if count == 1 else 'were'} given")
+
+
+def _arguments_and_given(
+    worker: str, parameters: list[inspect.Parameter]
+) -> tuple[list[inspect.Parameter], dict[str, object]]:
+    """The parameters that are the arguments of a job, and the hints of those that are given."""
+    arguments, given = list[inspect.Parameter](), dict[str, object]()
+    for parameter in parameters:
+        by_name = parameter.kind is parameter.KEYWORD_ONLY
+        if parameter.default is default_of_given and by_name and parameter.annotation is not parameter.empty:
+            given[parameter.name] = parameter.annotation
+        elif parameter.default is default_of_given:
+            raise WorkerError(f"{worker}: what is given needs a name and a type: *, {parameter.name}: Type = exq.given")
+        elif by_name or parameter.kind is parameter.VAR_KEYWORD:
+            stars = "" if by_name else "**"
+            raise WorkerError(
+                f"{worker}: {stars}{parameter.name} can only be given by name, and the arguments of a job go by "
+                "position; make it positional, or, if it is a resource, say `= exq.given`"
+            )
+        else:
+            arguments.append(parameter)
+    return arguments, given
 
 
 def _arguments(number: int) -> str:

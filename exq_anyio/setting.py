@@ -19,6 +19,7 @@ import attrs
 
 from .address import CONTROL_CHARACTERS, SENTINEL_PORT, Hosts, parse_host, parse_url
 from .errors import ConfigError, InvalidQueue
+from .resource import AnyResource, Resource
 
 Mode: TypeAlias = Literal["default", "enqueuer", "api"]
 
@@ -264,6 +265,14 @@ def as_client_middleware(value: Iterable[Callable[..., object]]) -> tuple[Callab
 def as_workers(value: Iterable[object] | str | None) -> tuple[object, ...] | None:
     """A list of modules, classes, functions and names, or None."""
     return None if value is None else as_listed(value)
+
+
+def as_resources(value: Iterable[AnyResource | str] | str) -> tuple[AnyResource | str, ...]:
+    """A list of resources, each perhaps by its name, ``module:name``."""
+    for part in (resources := as_listed(value)):
+        if not isinstance(part, Resource | str):
+            raise ValueError(f"must be a list of what @exq.resource makes, or names of such; {type_name(part)} is none")
+    return cast("tuple[AnyResource | str, ...]", resources)
 
 
 def as_hosts(value: Iterable[str | tuple[str, int] | list[object]]) -> Hosts:

@@ -21,6 +21,7 @@ from .activejob import wrapped_name
 from .errors import ArgumentError, ConfigError, UnknownWorker, WorkerError
 from .job import JSON, Job
 from .parameters import Parameters
+from .resource import Supply, named_kind
 from .spec import Duration, JobOptions, JobSpec, UniqueUntil, named
 
 P = ParamSpec("P")
@@ -75,6 +76,11 @@ class BoundWorker:
         """
         return self.parameters.binder()
 
+    @functools.cached_property
+    def wanted(self) -> Mapping[str, object]:
+        """The types of the resources that ``call`` is given, by name; raises WorkerError when one is not known."""
+        return self.parameters.wanted()
+
     def spec(self, args: tuple[object, ...]) -> JobSpec:
         """A job with *args*, by position; raises ArgumentError when there are too few or too many."""
         self.parameters.check(len(args))
@@ -107,8 +113,8 @@ def _bound(code: object, function: Callable[..., object], options: WorkerOptions
     )
 
 
-def _perform(code: Any, *args: object) -> object:
-    return code().perform(*args)
+def _perform(code: Any, *args: object, **given: object) -> object:
+    return code().perform(*args, **given)
 
 
 def _checked(name: str, backoff: Backoff | None) -> Backoff | None:
@@ -182,7 +188,8 @@ def worker(function: Callable[..., object] | None = None, /, **options: Unpack[W
     """Mark a function as a worker: an ``async def``, or a ``def`` that is run in a thread.
 
     Raises:
-        WorkerError: it has keyword-only parameters or ``**kwargs``, or is a generator or no function.
+        WorkerError: it has keyword-only parameters that are not given, or ``**kwargs``; it is a generator, or no
+            function.
         ArgumentError: an option is out of range; ``path`` is its name.
     """
     if function is None:
@@ -314,6 +321,16 @@ class Registry:
                 )
             bound.bind  # noqa: B018  # worked out now: a wrong hint stops the start, not the job
         return cls(found)
+
+    def check(self, supply: Supply) -> None:
+        """Raise WorkerError unless *supply* has all resources that the workers ask for."""
+        for worker in self.workers.values():
+            for name, kind in worker.wanted.items():
+                if kind not in supply.kinds:
+                    raise WorkerError(
+                        f"{worker.name}: no resource gives {name!r} a {named_kind(kind)}; add one to "
+                        "Config.resources, or have Config.workers leave the worker out"
+                    )
 
     def find(self, name: str) -> BoundWorker:
         """The worker called *name* on the wire; raises UnknownWorker."""

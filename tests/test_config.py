@@ -76,6 +76,7 @@ def test_the_defaults_are_those_of_the_reference() -> None:
         "queue_adapter": None,
         "workers": None,
         "imports": (),
+        "resources": (),
         "timestamps": "seconds",
         "max_payload_bytes": 1_048_576,
         "max_read_bytes": 16 * 1024 * 1024,

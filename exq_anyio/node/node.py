@@ -32,6 +32,7 @@ from ..job import Job
 from ..metrics import Meter
 from ..middleware import Middleware
 from ..outcome import Policy
+from ..resource import Stock
 from ..setting import check_node_identifier
 from ..worker import Registry
 from . import heartbeat, identity, rescuer
@@ -68,6 +69,8 @@ class Surroundings:
     """Unix seconds."""
     chance: Callable[[], float]
     """A random number in [0, 1)."""
+    stock: Stock = attrs.field(factory=Stock)
+    """What jobs are given beside their arguments."""
 
 
 class Node:
@@ -84,7 +87,7 @@ class Node:
         self._meter = Meter(config.timestamps, around.clock)
         self.performer: Performer = Performer(
             workers, stack, around.store, self.settler, self._policy, around.clock, around.chance, config.threads,
-            self._meter,
+            self._meter, around.stock,
         )  # fmt: skip
         self._lines: dict[str, Line] = {}
         self._former: dict[str, float] = {}

@@ -24,11 +24,12 @@ import attrs
 from anyio.abc import TaskGroup
 
 from ..activejob import wrapped_args
-from ..errors import JobCancelled, JobTimeout, LostClaim, RedisUnavailable, UnknownWorker
+from ..errors import Interrupted, JobCancelled, JobTimeout, LostClaim, RedisUnavailable, UnknownWorker
 from ..job import Job
 from ..metrics import Meter
 from ..middleware import Middleware, Run, current_run, through
 from ..outcome import Dead, Discard, Halt, Policy, Settlement, Snooze, judge, push_back
+from ..resource import Stock
 from ..worker import BoundWorker, Registry
 from .dequeuer import Dequeuer, Line
 from .rescuer import CROWD
@@ -101,9 +102,11 @@ class Performer:
         chance: Callable[[], float],
         threads: int,
         meter: Meter,
+        stock: Stock,
     ) -> None:
         self._meter = meter
         self._workers = workers
+        self._stock = stock
         self._stack = stack
         self._store = store
         self._settler = settler
@@ -222,7 +225,10 @@ class Performer:
 
     async def perform(self, run: Running) -> tuple[object, Settlement | None]:
         """Perform *run* in the calling task: how it ended, and what is to be written, which is left to the caller."""
-        ended = await self._ended(run)
+        try:
+            ended = await self._ended(run)
+        except Interrupted as error:
+            raise error.interrupt from None
         return ended, self._outcome(run, ended, was_cut=False)
 
     def _policy_of(self, job: Job) -> Policy:
@@ -251,10 +257,10 @@ class Performer:
                     await self._note_alone(run)
                     return await in_context(self._run(run), context)
             return await in_context(self._run(run), context)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as interrupt:
             # Ctrl-C is meant for the program, whichever job happens to be running.
             await self._settler.settle([push_back(run.job)])
-            raise
+            raise Interrupted(interrupt) from None
         except BaseException as error:
             if isinstance(error, anyio.get_cancelled_exc_class()) and _really_cancelled():
                 raise
@@ -269,7 +275,8 @@ class Performer:
         args = worker.bind(job.args if worker.name == job.worker else wrapped_args(job, worker))
         if job.unique_until == "start" and job.unique_token is not None:
             await self._unlock(job.unique_token, job.jid)
-        perform = partial(self._call, run, worker, args)
+        call = self._call_given if worker.parameters.given else self._call
+        perform = partial(call, run, worker, args)
         limit = job.timeout or worker.options.timeout
         if limit is None:
             return await through(self._stack, job, perform)
@@ -288,6 +295,12 @@ class Performer:
             result = await anyio.to_thread.run_sync(call, abandon_on_cancel=True, limiter=self._threads)
         run.result = result
         return None if isinstance(result, BaseException) else result  # an error that is only returned is no failure
+
+    async def _call_given(self, run: Running, worker: BoundWorker, args: tuple[object, ...]) -> object:
+        result: object = None  # stays when a resource takes a failure upon itself, as a middleware may
+        async with self._stock.lent(worker.wanted, run.job) as given:
+            result = await self._call(run, attrs.evolve(worker, call=partial(worker.call, **given)), args)
+        return result
 
     def _in_thread(self, run: Running, call: Callable[..., object], args: tuple[object, ...]) -> object:
         if not run.turn.acquire(blocking=False):

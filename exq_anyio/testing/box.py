@@ -20,6 +20,7 @@ from ..node.performer import Performer, Running
 from ..node.scheduler import due_move, promote_due
 from ..node.settler import Settler
 from ..outcome import Halt, Policy, Settlement, push_back
+from ..resource import AnyResource, Stock, Supply
 from ..worker import Registry
 from .caller import in_callers_thread
 from .clock import MovedClock
@@ -46,12 +47,28 @@ class Crew:
         return Policy(max_retries=config.max_retries, backoff=config.backoff, timestamps=config.timestamps)
 
 
+@attrs.define(eq=False)
+class Shared:
+    """What is the same in all modes of a mock."""
+
+    clock: MovedClock = attrs.field(factory=MovedClock)
+    nodes: list[Crew] = attrs.field(factory=list[Crew])
+    """The instances that were opened to perform jobs."""
+    resources: tuple[AnyResource, ...] = ()
+    """What the test gives."""
+
+    def supply(self, config: Config) -> Supply:
+        """The resources that *config* names, but for those that the test gives."""
+        return Supply.build(config.resources).replaced(self.resources)
+
+
 class Site:
     """One namespace, and a node that takes from it what it is told to."""
 
-    def __init__(self, clock: MovedClock) -> None:
-        self._clock = clock
-        self.world: World = World(clock.now)
+    def __init__(self, shared: Shared) -> None:
+        self._shared = shared
+        self._clock = shared.clock
+        self.world: World = World(shared.clock.now)
         self.store: MemoryStore = MemoryStore(self.world)
         self.crews: list[Crew] = []
         """The instances that have put jobs in, the last one at the end."""
@@ -94,10 +111,21 @@ class Site:
     # -- to perform
 
     async def perform(self, payload: bytes, queue: str) -> Performed:
-        """Take the job *payload* out of *queue*, perform it in the calling task and write its outcome."""
-        self._take(payload, queue)
+        """Take the job *payload* out of *queue*, perform it in the calling task and write its outcome.
+
+        The resources of a node are held for this job alone.
+        """
         job = Job.decode(payload, queue)
         crew = self._crew(job.worker)
+        supply = self._shared.supply(crew.config)
+        Registry({name: crew.workers.workers[name] for name in {job.worker} & crew.workers.workers.keys()}).check(
+            supply
+        )
+        async with supply.entered() as stock:
+            self._take(payload, queue)
+            return await self._perform(job, crew, stock)
+
+    async def _perform(self, job: Job, crew: Crew, stock: Stock) -> Performed:
         config = crew.config
         performer = Performer(
             in_callers_thread(crew.workers, job.worker),
@@ -109,9 +137,10 @@ class Site:
             lambda: CHANCE,
             config.threads,
             Meter(config.timestamps, self._clock.now),
+            stock,
         )
         limit = LocalLimit(1)
-        run = Running(job, line=Line(queue, limit), dequeuer=limit, number=1, started=self._clock.now())
+        run = Running(job, line=Line(job.queue, limit), dequeuer=limit, number=1, started=self._clock.now())
         try:
             ended, settlement = await performer.perform(run)
         except BaseException:
@@ -143,8 +172,11 @@ class Site:
         self.world.lists[KEYS.backup(self._claim.node_id, queue)].appendleft(payload)
 
     def _crew(self, worker: str) -> Crew:
-        """The last instance that knows *worker*; else the last one, which says that it does not."""
-        return next((crew for crew in reversed(self.crews) if worker in crew.workers.workers), self.crews[-1])
+        """The last instance that knows *worker*, first of those with a node; else the last one, which says so."""
+        namespace = self.crews[-1].config.namespace
+        nodes = [crew for crew in self._shared.nodes if crew.config.namespace == namespace]
+        known = [crew for crew in (*self.crews, *nodes) if worker in crew.workers.workers]
+        return known[-1] if known else self.crews[-1]
 
 
 def _kept(payload: bytes, queue: str | None, place: Place, score: float | None) -> EnqueuedJob:
@@ -156,8 +188,8 @@ def _kept(payload: bytes, queue: str | None, place: Place, score: float | None) 
 class Box:
     """The jobs of one mode of a mock."""
 
-    def __init__(self, clock: MovedClock) -> None:
-        self._clock = clock
+    def __init__(self, shared: Shared) -> None:
+        self._shared = shared
         self._lock = Lock()  # callers that block are threads, of which a test may have many
         self._sites: dict[str, Site] = {}
         self._numbers: dict[str, int] = {}
@@ -190,7 +222,7 @@ class Box:
         """Forget all jobs."""
         self.sent.clear()
         for namespace, site in self._sites.items():
-            self._sites[namespace] = Site(self._clock)
+            self._sites[namespace] = Site(self._shared)
             self._sites[namespace].crews = site.crews
 
     async def perform_at_once(self, jobs: Sequence[Outgoing], holders: dict[int, str], crew: Crew) -> None:
@@ -224,12 +256,12 @@ class Box:
             due = min((at for site in self._sites.values() if (at := site.next_due(queue)) is not None), default=None)
             if due is None or (until is not None and due > until):
                 return None
-            await self._clock.reach(due)
+            await self._shared.clock.reach(due)
 
     def _site(self, crew: Crew) -> Site:
         namespace = crew.config.namespace
         if namespace not in self._sites:
-            self._sites[namespace] = Site(self._clock)
+            self._sites[namespace] = Site(self._shared)
         site = self._sites[namespace]
         site.join(crew)
         return site

@@ -46,14 +46,14 @@ def in_callers_thread(workers: Registry, name: str) -> Registry:
     return Registry({name: attrs.evolve(worker, is_async=True, call=partial(_handed_over, errands, worker.call))})
 
 
-async def _handed_over(errands: _Errands, call: Callable[..., object], *args: object) -> object:
+async def _handed_over(errands: _Errands, call: Callable[..., object], *args: object, **given: object) -> object:
     done: Future[object] = Future()
-    errands.put(partial(_perform, done, copy_context().run, call, *args))
+    errands.put(partial(_perform, done, copy_context().run, call, *args, **given))
     return await anyio.to_thread.run_sync(done.result, abandon_on_cancel=True)
 
 
-def _perform(done: Future[object], call: Callable[..., object], *args: object) -> None:
+def _perform(done: Future[object], call: Callable[..., object], *args: object, **given: object) -> None:
     try:
-        done.set_result(call(*args))
+        done.set_result(call(*args, **given))
     except BaseException as error:
         done.set_exception(error)

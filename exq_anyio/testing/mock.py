@@ -21,11 +21,11 @@ from ..config import Config, RedisOptions
 from ..errors import WrongMode
 from ..exchange import Outgoing
 from ..outbox import Outbox, StandIn
+from ..resource import Resource, Supply
 from ..spec import JobSpec
 from ..worker import Registry
 from . import caller, expect
-from .box import Box, Crew
-from .clock import MovedClock
+from .box import Box, Crew, Shared
 from .idle import IdleNode
 from .jobs import EnqueuedJob, Performed, Place
 
@@ -81,8 +81,9 @@ class Mock(StandIn):
         namespace: str | None = None,
         everywhere: bool = False,
     ) -> None:
-        self._clock = MovedClock()
-        self._default = _Scope(_checked(mode), Box(self._clock), -1)
+        self._shared = Shared()
+        self._clock = self._shared.clock
+        self._default = _Scope(_checked(mode), Box(self._shared), -1)
         self._url = url
         self._namespace = namespace
         self._everywhere = everywhere
@@ -119,7 +120,7 @@ class Mock(StandIn):
         the test.  Tests that run beside each other, each in a task of its own, do not see each other's jobs.
         """
         before = _scopes.get()
-        _scopes.set({**before, self: _Scope(_checked(mode), Box(self._clock), _tests_ended)})
+        _scopes.set({**before, self: _Scope(_checked(mode), Box(self._shared), _tests_ended)})
         return _restored(before)
 
     @property
@@ -184,6 +185,16 @@ class Mock(StandIn):
         return found
 
     # -- to perform
+
+    def give(self, *resources: Resource[..., object]) -> None:
+        """Have jobs be given these resources, instead of those of the same types that instances name.
+
+        Raises:
+            ConfigError: two of them give the same type.
+        """
+        self._shared.resources = (
+            Supply.build(self._shared.resources).replaced(Supply.build(resources).resources).resources
+        )
 
     async def drain(
         self,
@@ -265,7 +276,14 @@ class Mock(StandIn):
 
     def outbox(self, config: Config, workers: Registry, real: Outbox | None) -> Outbox:
         """See :class:`~exq_anyio.outbox.StandIn`."""
-        return _MockOutbox(self, Crew(config, workers), real)
+        crew = Crew(config, workers)
+        if "default" in config.mode:
+            self._shared.nodes.append(crew)
+        return _MockOutbox(self, crew, real)
+
+    def supply(self, config: Config) -> Supply:
+        """See :class:`~exq_anyio.outbox.StandIn`."""
+        return self._shared.supply(config)
 
     def clock(self) -> float:
         """The time of the mock (unix seconds)."""

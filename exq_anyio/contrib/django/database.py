@@ -26,9 +26,9 @@ def tend_connections(workers: Registry) -> None:
                 worker.code.__bound_worker__ = tended  # type: ignore[attr-defined]  # where a class keeps it
 
 
-def _tended(call: Callable[..., object], *args: object) -> object:
+def _tended(call: Callable[..., object], *args: object, **given: object) -> object:
     close_old_connections()
     try:
-        return call(*args)
+        return call(*args, **given)
     finally:
         close_old_connections()
