@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import signal
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextlib import ExitStack
 from importlib import import_module
@@ -20,6 +21,9 @@ def pytest_configure(config: pytest.Config) -> None:
     config.option.anyio_mode = "auto"
     # Large steps, which are what pytest-xdist takes, would give all slow tests to one process.
     config.option.maxschedchunk = 2
+    # A shell without job control lets what it runs in the background ignore Ctrl-C, and so would all that we start.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
