@@ -4,4 +4,6 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-collect_ignore = [] if all(map(find_spec, ("django", "fastapi", "sqlalchemy", "aiosqlite"))) else ["test_apps.py"]
+NEEDED = ("aiosqlite", "django", "fastapi", "hypercorn", "litestar", "quart_trio", "sqlalchemy")
+
+collect_ignore = [] if all(map(find_spec, NEEDED)) else ["test_apps.py"]

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -25,14 +26,31 @@ def run(directory: str, *command: str, **environ: str) -> subprocess.CompletedPr
     )  # fmt: skip
 
 
-def test_an_example_can_be_read_at_a_glance() -> None:
-    lines = {path: path.read_text(encoding="utf-8").count("\n") for path in EXAMPLES.rglob("*.py")}
-    assert [path for path, count in lines.items() if count >= 80] == []
+@pytest.mark.parametrize(("example", "passed"), [("fastapi", 3), ("litestar", 6), ("quart_trio", 3), ("testing", 11)])
+def test_the_suite_of_an_example_passes(example: str, passed: int) -> None:
+    options = ("-c", "/dev/null", "--rootdir", ".", "-p", "no:cacheprovider")  # without this repository's settings
+    ended = run(example, "-m", "pytest", *options, ".")
+    assert f"{passed} passed" in ended.stdout, ended.stdout
 
 
-def test_the_suite_of_the_fastapi_application_passes() -> None:
-    ended = run("fastapi", "-m", "pytest", "-c", "/dev/null", "--rootdir", ".", "-p", "no:cacheprovider", ".")
-    assert "3 passed" in ended.stdout, ended.stdout
+def test_hypercorn_serves_the_quart_application_under_trio(valkey: EmbeddedServer, namespace: str) -> None:
+    environ = {**os.environ, "EXQ_URL": valkey.url, "EXQ_NAMESPACE": namespace}
+    command = [sys.executable, "-m", "hypercorn", "-k", "trio", "--bind", "127.0.0.1:0", "web:create_app()"]
+    place = EXAMPLES / "quart_trio"
+    with subprocess.Popen(command, cwd=place, env=environ, stderr=subprocess.PIPE, text=True) as server:
+        assert server.stderr is not None
+        line = next(line for line in server.stderr if "Running on" in line)
+        address = line.partition("Running on ")[2].partition(" ")[0]
+        try:
+            with urlopen(Request(f"{address}/users/7/welcome", method="POST"), timeout=20) as answer:
+                assert answer.status == 202
+            deadline = time.monotonic() + 20
+            while urlopen(f"{address}/welcomed", timeout=20).read().strip() != b"[7]":
+                assert time.monotonic() < deadline
+            server.send_signal(signal.SIGTERM)
+            assert server.wait(20) == 0
+        finally:
+            server.kill()
 
 
 def test_jobs_with_a_database_never_wait_for_a_connection() -> None:
