@@ -61,6 +61,18 @@ class ArgumentError(ExqError, TypeError):
         self.problem = problem
 
 
+class Interrupted(Exception):
+    """A KeyboardInterrupt that hit a job, on its way to the task that opened the instance; never seen outside.
+
+    asyncio lets a KeyboardInterrupt that leaves any other task stop its whole event loop, where nothing could be
+    cleared away any more.
+    """
+
+    def __init__(self, interrupt: KeyboardInterrupt) -> None:
+        super().__init__("interrupted")
+        self.interrupt = interrupt
+
+
 class MalformedPayload(ExqError, ValueError):
     """Bytes in a queue that are no job.  *reason* is one line; *text* says whether they are JSON at all."""
 

@@ -17,7 +17,7 @@ import os
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from functools import partial
-from itertools import count
+from itertools import chain, count
 
 import anyio
 import attrs
@@ -26,7 +26,7 @@ from anyio.abc import TaskGroup, TaskStatus
 
 from .. import _version
 from ..config import Config, QueueConfig
-from ..errors import RedisError, RedisUnavailable
+from ..errors import ExqError, RedisError, RedisUnavailable
 from ..exchange import Beat, Claim
 from ..job import Job
 from ..metrics import Meter
@@ -50,6 +50,9 @@ CLEANUP = 1.0
 
 LAST = 0.1
 """Seconds for each step after that, if it took all of them: in two seconds the end has come, with or without Redis."""
+
+FROZEN = 3600.0
+"""Seconds for which we look at what a node still does that was silent for too long: it may only have been frozen."""
 
 QUIET_SIGNALS, STOP_SIGNALS = frozenset({"TSTP", "USR1"}), frozenset({"TERM", "INT"})
 
@@ -91,6 +94,8 @@ class Node:
         )  # fmt: skip
         self._lines: dict[str, Line] = {}
         self._former: dict[str, float] = {}
+        """Ids, ours and others', whose claim was lost, and until when something may still be put in their backup."""
+        self._asked: Claim | None = None
         self._pulse = heartbeat.Pulse(config.blocked_limit)
         self._stopping = anyio.Event()
         self._grace_scope = anyio.CancelScope()
@@ -116,21 +121,33 @@ class Node:
             RedisUnavailable: it cannot be reached at the start.
         """
         with anyio.CancelScope(shield=True):  # bounded by shutdown_timeout and CLEANUP once stop() is called
-            await self._enter()
-            async with anyio.create_task_group() as services:
-                self._services = services
-                self._start_services(services)
-                async with anyio.create_task_group() as jobs:
-                    self._jobs = jobs
-                    for queue in self.config.queues:
-                        self._begin(queue)
-                    task_status.started()
-                    await self._stopping.wait()
-                    await self._wind_down(jobs)
-                with self._cleanup():
-                    await self._drained()  # the outcomes of those that ended late, under a shield of their own
-                services.cancel_scope.cancel()
+            try:
+                await self._enter()
+            except RedisUnavailable as error:
+                if not error.maybe_done:
+                    raise
+                await self._enter()  # an id may be ours without our knowing
+            try:
+                await self._work(task_status)
+            except BaseException:
+                await self._give_up()
+                raise
             await self._leave()
+
+    async def _work(self, task_status: TaskStatus[None]) -> None:
+        async with anyio.create_task_group() as services:
+            self._services = services
+            self._start_services(services)
+            async with anyio.create_task_group() as jobs:
+                self._jobs = jobs
+                for queue in self.config.queues:
+                    self._begin(queue)
+                task_status.started()
+                await self._stopping.wait()
+                await self._wind_down(jobs)
+            with self._cleanup():
+                await self._drained()  # the outcomes of those that ended late, under a shield of their own
+            services.cancel_scope.cancel()
 
     def stop(self, grace: float | None = None) -> None:
         """Take no more jobs, give those that run *grace* seconds (by default ``shutdown_timeout``), then end."""
@@ -188,9 +205,12 @@ class Node:
         _, nodes = await self._store.nodes()
         for node in rescuer.gone_from_host(self.host, nodes):
             await rescuer.rescue(self._store, node, self._policy, self.config.max_rescues, by_process=True)
-        for number in count(1):
-            wanted = Claim(f"{self.host}#{number}", identity.new_token())
+        # What was asked for when a reply was lost comes first: it may be ours.
+        asked = [] if self._asked is None else [self._asked]
+        for wanted in chain(asked, (Claim(f"{self.host}#{number}", identity.new_token()) for number in count(1))):
+            self._asked = wanted
             if await self._store.claim(wanted, identity.owner(self.config.node_limit)):
+                self._asked = None
                 self.claim.node_id, self.claim.settles, self.claim.token = wanted.node_id, 0, wanted.token
                 logger.info("node is up: node=%s namespace=%s", wanted.node_id, self.config.namespace)
                 return
@@ -203,7 +223,7 @@ class Node:
             "claim lost, running jobs are stopped: node=%s jobs=%d", self.claim.node_id, len(self.performer.running)
         )
         self.claim.token = ""
-        self._former[self.claim.node_id] = anyio.current_time()
+        self._former[self.claim.node_id] = anyio.current_time() + 2 * self.config.node_limit
         for run in list(self.performer.running.values()):
             run.cancel("lost")
         self._services.start_soon(self._enter_again)
@@ -217,6 +237,16 @@ class Node:
             except RedisError as error:
                 logger.error("cannot claim an identity: host=%s error=%s", self.host, error)
                 await anyio.sleep(1.0)
+
+    async def _give_up(self) -> None:
+        """After a bug of ours: what was in progress goes back now, and need not wait for somebody to miss us."""
+        if not self.claim.token or self.performer.in_threads:
+            return  # what a thread is still at work on must not run beside it
+        try:
+            with anyio.move_on_after(CLEANUP):
+                await rescuer.give_back(self._store, self.claim)
+        except ExqError as error:
+            logger.warning("jobs stay until they are rescued: node=%s error=%s", self.claim.node_id, error)
 
     async def _leave(self) -> None:
         """Remove our traces, unless a job stays for recovery or Redis is away."""
@@ -273,15 +303,17 @@ class Node:
         for node in others:
             if node.condemned:
                 await rescuer.finish_rescue(self._store, node.node_id, self._policy, self.config.max_rescues)
-        for node_id, lost_at in list(self._former.items()):
-            # What was under way when we lost the claim may put a job there after its rescue.
+        for node_id, until in list(self._former.items()):
+            # What was under way when the claim was lost may put a job there after the rescue.
             await rescuer.finish_rescue(self._store, node_id, self._policy, self.config.max_rescues)
-            if anyio.current_time() - lost_at > 2 * self.config.node_limit:
+            if anyio.current_time() > until:
                 del self._former[node_id]
         for node in rescuer.gone_from_host(self.host, others):
             await rescue(node, by_process=True)
         for node in watch.dead(now, others, anyio.current_time(), self._store.outages()):
             await rescue(node, by_process=False)
+            # It may be frozen, with a wait to send that asks for no claim, and be killed before it knows.
+            self._former[node.node_id] = anyio.current_time() + FROZEN
 
     async def _signals(self) -> None:
         """Obey Sidekiq's and Exq's signals."""

@@ -24,7 +24,7 @@ import attrs
 from anyio.abc import TaskGroup
 
 from ..activejob import wrapped_args
-from ..errors import JobCancelled, JobTimeout, LostClaim, RedisUnavailable, UnknownWorker
+from ..errors import Interrupted, JobCancelled, JobTimeout, LostClaim, RedisUnavailable, UnknownWorker
 from ..job import Job
 from ..metrics import Meter
 from ..middleware import Middleware, Run, current_run, through
@@ -225,7 +225,10 @@ class Performer:
 
     async def perform(self, run: Running) -> tuple[object, Settlement | None]:
         """Perform *run* in the calling task: how it ended, and what is to be written, which is left to the caller."""
-        ended = await self._ended(run)
+        try:
+            ended = await self._ended(run)
+        except Interrupted as error:
+            raise error.interrupt from None
         return ended, self._outcome(run, ended, was_cut=False)
 
     def _policy_of(self, job: Job) -> Policy:
@@ -254,10 +257,10 @@ class Performer:
                     await self._note_alone(run)
                     return await in_context(self._run(run), context)
             return await in_context(self._run(run), context)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as interrupt:
             # Ctrl-C is meant for the program, whichever job happens to be running.
             await self._settler.settle([push_back(run.job)])
-            raise
+            raise Interrupted(interrupt) from None
         except BaseException as error:
             if isinstance(error, anyio.get_cancelled_exc_class()) and _really_cancelled():
                 raise

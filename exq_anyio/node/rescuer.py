@@ -7,7 +7,7 @@ import logging
 import attrs
 
 from ..errors import MalformedPayload, WrongType
-from ..exchange import Move, NodeSeen
+from ..exchange import Claim, Move, NodeSeen
 from ..job import Job, encode, seconds, stamp
 from ..outcome import Policy, held_lock, malformed
 from .identity import is_gone
@@ -92,6 +92,16 @@ async def finish_rescue(store: Store, node_id: str, policy: Policy, max_rescues:
     if finished:
         await store.bury(node_id)
     return moved
+
+
+async def give_back(store: Store, claim: Claim) -> None:
+    """Let go of *claim*, and put all that it has taken back in its queues as it was taken; the rest is for a rescue."""
+    await store.condemn(NodeSeen(claim.node_id, "", {"token": claim.token}), by_process=True)
+    for queue in await store.left_behind(claim.node_id):
+        while payloads := await store.left_page(claim.node_id, queue, PAGE):
+            now, _ = await store.due("schedule", 0)
+            if not await store.rescue(claim.node_id, queue, [Move(one, one, queue) for one in payloads], now):
+                return  # another node is at it
 
 
 def rescue_move(

@@ -88,12 +88,24 @@ class _UnixConnection(UnixDomainSocketConnection):
             raise
 
 
+class _GivenUp(Unreachable):
+    """What coredis is to say of an attempt that we gave up: it would log it as an error, and gives way to any other."""
+
+    def __bool__(self) -> bool:
+        return False
+
+
+def _quiet(connection: BaseConnection) -> BaseConnection:
+    connection._last_error = _GivenUp("given up")
+    return connection
+
+
 async def _unix(path: str, options: dict[str, Any]) -> BaseConnection:
-    return _UnixConnection(UnixDomainSocketLocation(path), **options)
+    return _quiet(_UnixConnection(UnixDomainSocketLocation(path), **options))
 
 
 async def _tcp(place: tuple[str, int], options: dict[str, Any]) -> BaseConnection:
-    return TCPConnection(TCPLocation(*place), **options)
+    return _quiet(TCPConnection(TCPLocation(*place), **options))
 
 
 async def _found(find: Callable[[], Awaitable[tuple[str, int]]], options: dict[str, Any]) -> BaseConnection:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import anyio
 import pytest
 import trio
@@ -153,3 +155,31 @@ async def test_no_wait_lasts_so_long_that_it_could_outlive_the_claim(
     async with working(world, poll_timeout=3600, heartbeat_interval=5, missed_heartbeats_allowed=5):
         await trio.sleep(100)
     assert set(waits) == {15}
+
+
+@pytest.mark.parametrize("when", ["at the start", "later"])
+async def test_a_claim_whose_reply_was_lost_leaves_no_lease_behind(
+    world: World, when: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Another node is host#1, so that the claim that is lost is not the first one asked for.
+    assert world.claim(Claim("host#1", "other"), {"pid": "1"})
+    claim, lose, lost = MemoryStore.claim, [when == "at the start"], list[str]()
+
+    async def losing(self: MemoryStore, asked: Claim, owner: Mapping[str, str]) -> bool:
+        if lose[-1] and asked.node_id != "host#1":
+            lost.append(asked.node_id)
+            lose.append(False)
+            self.lose_reply("claim")
+            world.leave("host#1", "other")  # a lower number is free when it asks again
+        return await claim(self, asked, owner)
+
+    monkeypatch.setattr(MemoryStore, "claim", losing)
+    async with working(world) as site:
+        await trio.sleep(1)
+        if when == "later":
+            lose.append(True)
+            await condemn(world, "host#2")
+            await trio.sleep(30)
+        assert lost == [site.node.claim.node_id]
+        assert world.sets["leases"] == set(lost)
+    assert world.sets["leases"] == set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Any
 
 import anyio
@@ -132,7 +133,7 @@ async def test_a_node_that_comes_back_at_the_last_moment_is_not_robbed(
             return condemn(node_id, score, token)
 
         beats_first.__name__ = "condemn"
-        world.condemn = beats_first  # type: ignore[method-assign]
+        world.condemn = beats_first  # type: ignore[method-assign]  # put between on purpose
         await trio.sleep(41)
         assert ran == []
         assert (await other.store.backup(other.claim, "q")) == [job("1")]
@@ -321,3 +322,27 @@ async def test_what_comes_unseen_to_an_id_that_we_had_is_found(world: World) -> 
         await trio.sleep(2)
         (back,), _ = queue_and_backup(world)
         assert msgspec.json.decode(back)["jid"] == "late"
+
+
+async def test_what_a_frozen_node_still_takes_when_it_wakes_is_put_back_though_it_dies_over_it(
+    world: World, quick: object, ran: list[tuple[float, str]]
+) -> None:
+    # It was frozen between the answer to its fetch and the wait that it sent then, which asks for no claim.
+    frozen = await stranger(world, limit=30.0)
+    async with working(world, quick, queues=["other"]) as site:
+        await trio.sleep(100)
+        assert world.sets["leases"] == {"host#1"}
+        world.sets["queues"].add("q")
+        world.lists["queue:q"].append(job("1"))
+        world.move(frozen.claim, "q")
+        await trio.sleep(5)
+        (back,) = world.lists["queue:q"]
+        assert msgspec.json.decode(back)["jid"] == "1"
+        assert world.lists["queue:backup::elsewhere#1::q"] == deque()
+        # Who has the id by then keeps what it takes.
+        again = await stranger(world)
+        world.move(again.claim, "q")
+        await trio.sleep(20)
+        assert len(world.lists["queue:backup::elsewhere#1::q"]) == 1
+        await trio.sleep(3800)
+        assert site.node._former == {}

@@ -110,6 +110,15 @@ async def test_an_id_that_has_a_heartbeat_or_is_condemned_is_not_free(place: Pla
     assert not await place.store.claim(Claim(NODE, "t"), {})
 
 
+async def test_a_claim_may_be_repeated_until_its_reply_arrives(place: Place) -> None:
+    claim = await claimed(place)
+    before = await place.state()
+    assert await place.store.claim(claim, {"pid": "1"})
+    assert await place.state() == before
+    assert not await place.store.claim(Claim(NODE, "other"), {"pid": "1"})
+    assert await place.state() == before
+
+
 async def test_taking_notes_the_queue(place: Place) -> None:
     claim = await claimed(place)
     await place.store.taking(claim, "q")

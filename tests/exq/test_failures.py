@@ -352,18 +352,39 @@ async def test_a_job_may_ask_who_it_is_and_nobody_else_may(scene: Scene) -> None
     assert sorted(seen) == sorted(jids)
 
 
-@pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_ctrl_c_that_hits_a_job_ends_the_program_and_no_job_is_lost(
-    valkey: EmbeddedServer, namespace: str, backend: str
-) -> None:
-    @exq.worker(name="Hit")
-    async def hit() -> None:
-        # Trio raises KeyboardInterrupt in whatever runs now, asyncio cancels the main task.
-        signal.raise_signal(signal.SIGINT)
-        await anyio.sleep_forever()
+@exq.worker
+async def is_hit() -> None:
+    # Trio raises KeyboardInterrupt in whatever runs now, asyncio cancels the main task.
+    signal.raise_signal(signal.SIGINT)
+    await anyio.sleep_forever()
 
+
+@exq.worker
+async def raises_it() -> None:
+    raise KeyboardInterrupt
+
+
+@exq.worker
+def raises_it_in_a_thread() -> None:
+    raise KeyboardInterrupt
+
+
+@exq.worker
+async def stays() -> None:
+    await anyio.sleep_forever()
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@pytest.mark.parametrize(
+    "hit", [is_hit, raises_it, raises_it_in_a_thread], ids=["is hit", "raises it", "raises it in a thread"]
+)
+@pytest.mark.timeout(30)
+def test_ctrl_c_that_hits_a_job_ends_the_program_and_no_job_is_lost(
+    valkey: EmbeddedServer, namespace: str, backend: str, hit: Any
+) -> None:
     async def program() -> None:
-        async with exq.open(url=valkey.url, namespace=namespace, workers=[hit], shutdown_timeout=0) as q:
+        async with exq.open(url=valkey.url, namespace=namespace, workers=[hit, stays], shutdown_timeout=0) as q:
+            await q.enqueue("default", stays)
             await q.enqueue("default", hit)
             await anyio.sleep_forever()
 
@@ -375,7 +396,7 @@ def test_ctrl_c_that_hits_a_job_ends_the_program_and_no_job_is_lost(
 
     with pytest.raises(KeyboardInterrupt):
         anyio.run(program, backend=backend)
-    assert len(anyio.run(look)) == 1
+    assert len(anyio.run(look)) == 2
 
 
 @asynccontextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 
@@ -13,7 +14,7 @@ import exq_anyio as exq
 from exq_anyio.node import heartbeat, node, scheduler
 from exq_anyio.node.settler import Settler
 
-from .scene import Scene, until
+from .scene import Scene, records, until
 
 
 class Foundation(BaseException): ...
@@ -180,7 +181,7 @@ async def test_a_bug_in_a_service_leaves_as_itself_and_loses_no_job(
     assert await scene.count("processed") == 0
 
 
-async def test_a_bug_in_a_service_while_jobs_run_leaves_them_for_recovery_or_sends_them_back(
+async def test_a_bug_in_a_service_while_jobs_run_sends_them_back_at_once(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held, break_now = Held(), anyio.Event()
@@ -189,7 +190,7 @@ async def test_a_bug_in_a_service_while_jobs_run_leaves_them_for_recovery_or_sen
     async def breaks(*args: object) -> object:
         if break_now.is_set():
             raise Bug
-        return await real(*args)  # type: ignore[arg-type]
+        return await real(*args)  # type: ignore[arg-type]  # passed on as they came
 
     monkeypatch.setattr(scheduler, "promote_due", breaks)
 
@@ -203,4 +204,45 @@ async def test_a_bug_in_a_service_while_jobs_run_leaves_them_for_recovery_or_sen
 
     with pytest.raises(Bug):
         await program()
-    assert len([*await scene.queue(), *await scene.backup("box#1")]) == 3
+    assert (len(await scene.queue()), await scene.backup("box#1")) == (3, [])
+    assert not any("rescue_count" in job for job in records(await scene.queue()))
+    monkeypatch.undo()
+    # Whoever is up next works them off, although the process that had them lives.
+    async with scene.open(held.worker, heartbeat_interval=0.05):
+        await until(lambda: held.started == 6)
+        await until(lambda: no_node(scene, "box#1"))  # its traces go with the next look
+
+
+async def no_node(scene: Scene, node_id: str) -> bool:
+    return not {key for key in await scene.keys() if key.startswith(node_id)}
+
+
+async def test_a_bug_in_a_service_leaves_what_a_thread_is_at_work_on(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began, go_on, break_now = threading.Event(), threading.Event(), anyio.Event()
+    real = scheduler.promote_due
+
+    async def breaks(*args: object) -> object:
+        if break_now.is_set():
+            raise Bug
+        return await real(*args)  # type: ignore[arg-type]  # passed on as they came
+
+    monkeypatch.setattr(scheduler, "promote_due", breaks)
+
+    @exq.worker(name="Thread")
+    def in_a_thread() -> None:
+        began.set()
+        go_on.wait(30)
+
+    async def program() -> None:
+        async with scene.open(in_a_thread, node_identifier="box") as q:
+            await q.enqueue("default", in_a_thread)
+            await until(began.is_set)
+            break_now.set()
+            await anyio.sleep_forever()
+
+    with pytest.raises(Bug):
+        await program()
+    assert (await scene.queue(), len(await scene.backup("box#1"))) == ([], 1)
+    go_on.set()

@@ -313,3 +313,33 @@ async def test_a_full_server_takes_no_jobs_and_is_worked_off(start: Start, netwo
         for _ in range(3):
             await scene.load.until_full_speed(BACK_WITHIN)
         assert scene.outages == 0
+
+
+@pytest.mark.parametrize("how", ["says nothing", "refuses"])
+async def test_an_instance_that_ends_while_it_connects_anew_logs_no_error_of_anybody(
+    start: Start, network: Network, how: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    proxy = network.proxy(start().socket)
+    settings: dict[str, Any] = {
+        "url": f"redis://127.0.0.1:{proxy.port}",
+        "redis_options": {"timeout": 1, "connect_timeout": 1},
+        "heartbeat_interval": 0.05,
+        "shutdown_timeout": 0.1,
+    }
+    async with exq.open(settings, queues=["q"]) as q:
+        assert q._node is not None
+        with anyio.fail_after(10):
+            while not q._node._pulse.round_trip:
+                await anyio.sleep(0.005)
+        accepted = proxy.accepted
+        if how == "says nothing":
+            proxy.swallow()
+        proxy.cut()
+        if how == "refuses":
+            proxy.refuse()
+        else:
+            with anyio.fail_after(10):
+                while proxy.accepted < accepted + 2:  # both try, the node and the thread of its heartbeat
+                    await anyio.sleep(0.005)
+    proxy.refuse()
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
