@@ -98,7 +98,7 @@ def to_json(worker: str, path: str, value: object) -> JSON:
 
 def _plain(value: Any, depth: int) -> JSON:
     if _is_plain(value):
-        return value  # type: ignore[no-any-return]
+        return value  # type: ignore[no-any-return]  # it is plain JSON
     return _made_plain.dispatch(type(value))(value, depth)
 
 

@@ -266,7 +266,7 @@ def _bound_class(cls: type) -> BoundWorker:
         backoff = None if cls.backoff is Worker.backoff else cls.backoff
         options = cast(WorkerOptions, {**own, "name": cls.worker_name, "backoff": backoff})
     bound = _bound(cls, cast("type[SupportsPerform[...]]", cls).perform, options)
-    cls.__bound_worker__ = bound  # type: ignore[attr-defined]
+    cls.__bound_worker__ = bound  # type: ignore[attr-defined]  # the class is the user's
     return bound
 
 

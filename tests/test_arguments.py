@@ -231,8 +231,8 @@ def test_subclasses_of_plain_types_become_the_plain_types() -> None:
 
     done = args_to_json("W", [[Name("é"), Level.LOW, Ratio(0.5)], {Name("k"): True}])
     assert done == [["é", 1, 0.5], {"k": True}]
-    assert [type(item) for item in done[0]] == [str, int, float]  # type: ignore[union-attr]
-    assert [type(key) for key in done[1]] == [str]  # type: ignore[union-attr]
+    assert [type(item) for item in done[0]] == [str, int, float]  # type: ignore[union-attr]  # object, as what came over the wire
+    assert [type(key) for key in done[1]] == [str]  # type: ignore[union-attr]  # the same
 
 
 def test_a_set_has_the_same_bytes_in_every_process() -> None:
@@ -322,7 +322,7 @@ def test_plain_values_are_passed_on_as_the_same_objects() -> None:
 
     def perform(a: str, b: int, c: bool, d: None, e: float) -> None: ...
 
-    assert all(given is taken for given, taken in zip(args, bind(perform, args), strict=True))  # type: ignore[arg-type]
+    assert all(given is taken for given, taken in zip(args, bind(perform, args), strict=True))  # type: ignore[arg-type]  # any list that a JSON array gives
 
 
 @pytest.mark.parametrize(
@@ -421,7 +421,7 @@ def test_a_hint_that_json_cannot_give_is_an_error_before_any_job_runs(hint: obje
 
 
 def test_a_return_hint_that_is_not_there_at_run_time_does_no_harm() -> None:
-    def perform(value: int) -> Missing: ...  # type: ignore[name-defined]  # noqa: F821
+    def perform(value: int) -> Missing: ...  # type: ignore[name-defined]  # noqa: F821  # a name that only type checkers would see
 
     assert bind(perform, [1]) == (1,)
 

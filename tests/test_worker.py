@@ -96,7 +96,7 @@ def test_a_marked_function_is_called_as_before() -> None:
 
 
 def test_a_marked_function_looks_like_the_function() -> None:
-    assert (send_welcome.__name__, send_welcome.__doc__) == ("send_welcome", "Say hello.")  # type: ignore[attr-defined]
+    assert (send_welcome.__name__, send_welcome.__doc__) == ("send_welcome", "Say hello.")  # type: ignore[attr-defined]  # a function of the user, in all but type
     assert send_welcome.__module__ == __name__
     assert inspect.signature(send_welcome) == inspect.signature(inspect.unwrap(send_welcome))
     assert repr(monthly) == f"<worker 'Reports::Monthly': {__name__}.monthly>"
@@ -158,10 +158,10 @@ def noop() -> None: ...
         (worker, 5, "@worker marks functions, not 5"),
         (worker, functools.partial(print), "marks functions"),
         (worker(name="two\nlines"), noop, "printable"),
-        (worker(name=5), noop, "5 cannot be a worker's name"),  # type: ignore[call-overload]
-        (worker(quene="x"), keyword_only, "keyword_only: a worker has no option 'quene'"),  # type: ignore[call-overload]
+        (worker(name=5), noop, "5 cannot be a worker's name"),  # type: ignore[call-overload]  # as untyped code calls it
+        (worker(quene="x"), keyword_only, "keyword_only: a worker has no option 'quene'"),  # type: ignore[call-overload]  # as untyped code calls it
         (worker(backoff=lambda job: 1.0), noop, "noop: backoff must be a function of"),  # type: ignore[arg-type, misc]
-        (worker(backoff=5), noop, "noop: backoff must be a function of"),  # type: ignore[call-overload]
+        (worker(backoff=5), noop, "noop: backoff must be a function of"),  # type: ignore[call-overload]  # as untyped code calls it
     ],
 )
 def test_code_that_cannot_be_a_worker_is_refused_where_it_is_declared(
@@ -256,12 +256,12 @@ def test_arguments_by_name_go_to_their_positions_and_gaps_get_the_defaults(
 @pytest.mark.parametrize(
     ("call", "problem"),
     [
-        (lambda: send_welcome.job(), "send_welcome: takes at least 1 argument, 0 were given"),  # type: ignore[call-arg]
+        (lambda: send_welcome.job(), "send_welcome: takes at least 1 argument, 0 were given"),  # type: ignore[call-arg]  # as untyped code calls it
         (lambda: monthly.job(*range(4)), "Reports::Monthly: takes 1 to 3 arguments, 4 were given"),
-        (lambda: Concrete.job(), "Deep::Concrete: takes 1 argument, 0 were given"),  # type: ignore[call-arg]
-        (lambda: Resize.job(colour=1), "Resize: missing a required argument: 'path'"),  # type: ignore[call-arg]
-        (lambda: Resize.job("a", path="b"), "Resize: multiple values for argument 'path'"),  # type: ignore[misc]
-        (lambda: Resize.job("a", colour=1), "Resize: got an unexpected keyword argument 'colour'"),  # type: ignore[call-arg]
+        (lambda: Concrete.job(), "Deep::Concrete: takes 1 argument, 0 were given"),  # type: ignore[call-arg]  # as untyped code calls it
+        (lambda: Resize.job(colour=1), "Resize: missing a required argument: 'path'"),  # type: ignore[call-arg]  # as untyped code calls it
+        (lambda: Resize.job("a", path="b"), "Resize: multiple values for argument 'path'"),  # type: ignore[misc]  # as untyped code calls it
+        (lambda: Resize.job("a", colour=1), "Resize: got an unexpected keyword argument 'colour'"),  # type: ignore[call-arg]  # as untyped code calls it
     ],
 )
 def test_a_call_that_does_not_fit_is_refused_in_the_caller(call: Callable[[], object], problem: str) -> None:
@@ -394,7 +394,7 @@ def test_an_unknown_name_is_an_error() -> None:
 
 
 def test_a_hint_that_cannot_be_made_stops_the_start() -> None:
-    def perform(value: NotThere) -> None: ...  # type: ignore[name-defined]  # noqa: F821
+    def perform(value: NotThere) -> None: ...  # type: ignore[name-defined]  # noqa: F821  # a name that only type checkers would see
 
     with pytest.raises(WorkerError, match=r"perform: the type hint of 'value' .*'NotThere' is not defined"):
         Registry.build([worker(perform)])

@@ -121,7 +121,7 @@ async def in_thread(
             if ended.is_set():  # the node was stopped before this thread could be told so
                 return
             async with open_store() as store:
-                await loop(store)  # type: ignore[misc]
+                await loop(store)  # type: ignore[misc]  # an awaitable of any result
 
     def thread() -> None:
         anyio.run(main, backend="asyncio")

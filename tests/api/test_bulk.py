@@ -262,9 +262,9 @@ async def test_what_fails_meanwhile_is_told_and_what_was_done_stays_done(site: S
 
 async def acted(bulk: object, between: Callable[[], object]) -> Progress:
     last: Progress | None = None
-    async for step in bulk:  # type: ignore[attr-defined]
+    async for step in bulk:  # type: ignore[attr-defined]  # object, as the parameter is
         last = step
-        await between()  # type: ignore[misc]
+        await between()  # type: ignore[misc]  # object, as the parameter is
     assert last is not None
     return last
 

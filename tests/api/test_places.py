@@ -175,7 +175,7 @@ async def walked(jobs: Jobs, size: int, between: Callable[[int], object]) -> lis
     seen: list[str] = []
     async for page in jobs.pages(size):
         seen += [entry.jid for entry in page]
-        await between(len(seen))  # type: ignore[misc]
+        await between(len(seen))  # type: ignore[misc]  # object, as the parameter is
     return seen
 
 

@@ -147,7 +147,7 @@ async def test_a_refused_outcome_is_tried_again_and_the_others_do_not_wait_for_i
         def settle(claim: object, number: int, group: list[object], *rest: object) -> list[bool]:
             if at() < 10 and any(getattr(settlement, "kind", "") == "retry" for settlement in group):
                 raise broken
-            return real(claim, number, group, *rest)  # type: ignore[arg-type]
+            return real(claim, number, group, *rest)  # type: ignore[arg-type]  # passed on as they came
 
         world.settle = settle  # type: ignore[method-assign, assignment]
         await site.q.enqueue("q", fails)

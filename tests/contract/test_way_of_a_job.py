@@ -279,7 +279,7 @@ async def test_without_the_claim_nothing_is_changed(place: Place, attempt: Calla
             await place.store.bury(NODE)
     before = await place.state()
     with pytest.raises(LostClaim) as caught:
-        await attempt(place.store, claim)  # type: ignore[misc]
+        await attempt(place.store, claim)  # type: ignore[misc]  # object, as the parameter is
     assert caught.value.node_id == NODE
     assert await place.state() == before
 

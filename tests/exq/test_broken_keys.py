@@ -102,7 +102,7 @@ async def test_an_outcome_waits_for_the_key_that_it_needs_and_no_other_outcome_w
     async with working(scene) as (q, work):
         lock = {"unique_token": "t", "unique_for": 60} if name == "unique:t" else {}
         await q.unsubscribe("default")
-        await q.push(work.worker.job(how).on(max_retries=retries, **lock))  # type: ignore[arg-type]
+        await q.push(work.worker.job(how).on(max_retries=retries, **lock))  # type: ignore[arg-type]  # options by name
         async with broken(scene, name):
             await q.subscribe("default")
             await until(lambda: [line for line in named(caplog, scene.key(name)) if "outcome refused" in line])

@@ -179,10 +179,10 @@ async def test_an_argument_that_json_cannot_say_is_refused_with_its_path(
 
 
 @pytest.mark.parametrize("call", [
-    lambda: add.job(),  # type: ignore[call-arg]
-    lambda: add.job(1, 2, 3),  # type: ignore[call-arg]
-    lambda: add.job(1, wrong=2),  # type: ignore[call-arg]
-    lambda: Sum.job(1),  # type: ignore[call-arg]
+    lambda: add.job(),  # type: ignore[call-arg]  # as untyped code calls it
+    lambda: add.job(1, 2, 3),  # type: ignore[call-arg]  # as untyped code calls it
+    lambda: add.job(1, wrong=2),  # type: ignore[call-arg]  # as untyped code calls it
+    lambda: Sum.job(1),  # type: ignore[call-arg]  # as untyped code calls it
 ])  # fmt: skip
 def test_a_job_that_does_not_fit_its_worker_cannot_be_made(call: Callable[[], object]) -> None:
     with pytest.raises(exq.ArgumentError):

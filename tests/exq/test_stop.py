@@ -99,7 +99,7 @@ def our_threads() -> list[str]:
         while frame is not None:
             if "exq_anyio" in frame.f_code.co_filename and "redis/embedded" not in frame.f_code.co_filename:
                 found.append(f"{ident}: {frame.f_code.co_name}")
-            frame = frame.f_back  # type: ignore[assignment]
+            frame = frame.f_back  # type: ignore[assignment]  # the outermost frame has none
     return found
 
 

@@ -125,7 +125,7 @@ class Crew:
     def push(self, worker: str, *jobs: list[object], queue: str = "default") -> None:
         """Put jobs in, the first argument of each being its name and its jid."""
         payloads = [
-            encode({"class": worker, "args": job, "jid": job[0], "queue": queue, "retry": True})  # type: ignore[dict-item]
+            encode({"class": worker, "args": job, "jid": job[0], "queue": queue, "retry": True})  # type: ignore[dict-item]  # JSON of mixed values
             for job in jobs
         ]
         self.client.sadd(f"{self.namespace}:queues", queue)

@@ -45,7 +45,7 @@ class Files:
             "locks": frozenset(),
             "nodes": frozenset(),
         }
-        return gather(self.directory, Remains(**{**left, **remains}))  # type: ignore[arg-type]
+        return gather(self.directory, Remains(**{**left, **remains}))  # type: ignore[arg-type]  # fields by name
 
 
 @pytest.fixture

@@ -432,7 +432,7 @@ class OnePlace(RuleBasedStateMachine):
                     if not back:
                         held += (await self.store.fetch(claim, queue, 1_000)).payloads
                     kind = "push_back" if back else "done"
-                    group = [Settlement(kind, queue, payload, payload) for payload in held]  # type: ignore[arg-type]
+                    group = [Settlement(kind, queue, payload, payload) for payload in held]  # type: ignore[arg-type]  # a Kind, drawn as a string
                     claim.settles += 1
                     if group:
                         assert all(await self.store.settle(claim, claim.settles, group, self.now))

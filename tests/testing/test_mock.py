@@ -348,8 +348,8 @@ async def test_a_worker_that_blocks_is_performed_in_a_thread_of_its_own_where_th
         async with exq.open(config()) as q:
             jid = await q.push(blocks.job("a"))
     ((text, in_job, thread),) = performed  # type: ignore[misc]  # a tuple of three
-    assert (text, in_job) == ("a", jid)  # type: ignore[has-type]
-    assert thread != threading.get_ident()  # type: ignore[has-type]
+    assert (text, in_job) == ("a", jid)  # type: ignore[has-type]  # set by the job
+    assert thread != threading.get_ident()  # type: ignore[has-type]  # set by the job
 
 
 async def test_a_job_fails_when_its_timeout_is_over() -> None:

@@ -114,7 +114,7 @@ async def load(redis: coredis.Redis[bytes], state: State) -> None:
                 await redis.hset(key, held.value)
             case _:
                 # As text: the client would round to 15 digits.
-                await redis.zadd(key, {member: repr(score) for member, score in held.value})  # type: ignore[misc]
+                await redis.zadd(key, {member: repr(score) for member, score in held.value})  # type: ignore[misc]  # the score as text, to the last digit
         if held.seconds > 0:
             await redis.pexpire(key, int(held.seconds * 1000))
 
