@@ -30,6 +30,7 @@ from .setting import check_queue_name
 from .worker import Registry
 
 if TYPE_CHECKING:
+    from .node.health import Health
     from .node.node import Node
     from .node.store import Store
     from .redis.connect import Connections
@@ -61,6 +62,8 @@ class Exq(Client):
     @property
     def api(self) -> Api:
         """To look at everything and to repair it, in mode ``"api"`` or ``"default"``.  Raises WrongMode."""
+        if self._api is None and "default" in self.config.mode:
+            raise WrongMode("api without a server", "fake or inline of a mock")
         if self._api is None:
             raise WrongMode("api", ", ".join(sorted(self.config.mode)))
         return self._api
@@ -69,6 +72,10 @@ class Exq(Client):
     def node_id(self) -> str | None:
         """Identity of the node, None when this instance works on no queues."""
         return self._node.claim.node_id if self._node is not None else None
+
+    def health(self) -> Health | None:
+        """How the node is, None when this instance works on no queues; may be called from any thread."""
+        return self._node.health() if self._node is not None else None
 
     def subscriptions(self) -> dict[str, float]:
         """The queues that jobs are taken from, and how many of each run at a time (inf: no limit)."""
@@ -142,6 +149,7 @@ async def serve(
     /,
     *,
     last_resort: Callable[[], object] | None = None,
+    on_open: Callable[[Exq], object] | None = None,
     **overrides: object,
 ) -> bool:
     """Work on queues until SIGTERM or SIGINT: a worker process, as in ``anyio.run(exq.serve)``.
@@ -152,7 +160,7 @@ async def serve(
     Returns whether all jobs have ended: false when one is still at work in a thread, which only the end of the process
     ends (``os._exit``, since Python itself waits for threads).  A job that is no thread and swallows its cancellation
     is waited for.  *last_resort* is called, in a thread, when ``shutdown_timeout`` and two seconds are over and it has
-    still not ended; ``exq run`` leaves the process then.
+    still not ended; ``exq run`` leaves the process then.  *on_open* is given the instance as soon as it works.
     """
     served = _Served(last_resort=last_resort)
     failure: BaseException | None = None
@@ -162,6 +170,8 @@ async def serve(
                 tasks.start_soon(_obey, signals, served, tasks)
                 async with open(config, **overrides) as instance:
                     node = served.node = instance._working("serve")
+                    if on_open is not None:
+                        on_open(instance)
                     if served.quiet:
                         tasks.start_soon(node.hush)
                     tasks.start_soon(_set_after, node.stopped, served.stopping)
@@ -365,6 +375,11 @@ def _node(
     )
     middleware = default_middleware if settings.middleware is None else settings.middleware
     return Node(settings, workers, cast("tuple[Middleware, ...]", middleware), around)
+
+
+def node_of(instance: Exq) -> Node | None:
+    """The node of *instance*, None when it works on no queues: for ``exq run``, which steers it."""
+    return instance._node
 
 
 def _is_cancellation(error: BaseException) -> bool:

@@ -9,7 +9,7 @@ import sys
 
 import exq_anyio as exq
 from exq_anyio.cli.logs import configure
-from exq_anyio.cli.run import leave, serve
+from exq_anyio.cli.work import leave, serve
 from exq_anyio.node.dequeuer import LocalLimit
 
 from .jobs import QUEUES, Runs, workers

@@ -18,10 +18,13 @@ _NOT_THE_USERS = ("<", os.path.dirname(os.path.dirname(__file__)), os.path.dirna
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
-def configure(level: str) -> None:
-    """Write what is logged from *level* on to stderr; tracebacks as well at level ``"debug"``."""
+def configure(level: str, *, process: int = 0) -> None:
+    """Write what is logged from *level* on to stderr; tracebacks as well at level ``"debug"``.
+
+    *process* is the number of this process among several, 0 when it is alone.
+    """
     handler = logging.StreamHandler()
-    handler.setFormatter(OneLine(tracebacks=level == "debug"))
+    handler.setFormatter(OneLine(tracebacks=level == "debug", process=process))
     logging.basicConfig(level=level.upper(), handlers=[handler])
     # Where it logs an error, it also raises it, and we say it once, with the address and the remedy.
     logging.getLogger("coredis").setLevel(logging.CRITICAL)
@@ -32,13 +35,15 @@ class OneLine(logging.Formatter):
 
     default_msec_format: str | None = "%s.%03d"
 
-    def __init__(self, *, tracebacks: bool) -> None:
+    def __init__(self, *, tracebacks: bool, process: int = 0) -> None:
         super().__init__()
         self._tracebacks = tracebacks
+        self._process = f"[{process}] " if process else ""
 
     def format(self, record: logging.LogRecord) -> str:
         """The line; at level debug the traceback follows it."""
-        line = f"{self.formatTime(record)} {record.levelname:<7} {record.name}: {one_line(record.getMessage())}"
+        told = f"{self._process}{record.name}: {one_line(record.getMessage())}"
+        line = f"{self.formatTime(record)} {record.levelname:<7} {told}"
         error = record.exc_info[1] if record.exc_info else None
         if error is None:
             return line

@@ -18,6 +18,7 @@ from .complete import completion
 from .control import cancel, pause, quiet, resume, stop
 from .demo import demo
 from .enqueue import enqueue
+from .health import health
 from .look import busy, nodes, queues, stats
 from .places import dead, jobs, retries, scheduled, show
 from .repair import clear, delete, edit, kill, reschedule, retry, run_now
@@ -28,7 +29,7 @@ INTERRUPTED, CLOSED_PIPE = 130, 141
 
 SECTIONS = {
     "Work": (run, enqueue, demo),
-    "Look": (stats, queues, nodes, busy, jobs, retries, scheduled, dead, show),
+    "Look": (health, stats, queues, nodes, busy, jobs, retries, scheduled, dead, show),
     "Repair": (retry, run_now, kill, delete, clear, edit, reschedule),
     "Control": (cancel, quiet, stop, pause, resume),
     "More": (completion,),

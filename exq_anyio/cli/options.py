@@ -6,7 +6,7 @@ import functools
 import importlib.util
 import os
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeAlias, TypeVar
 
 import click
@@ -23,6 +23,15 @@ _Result = TypeVar("_Result")
 
 NOT_THERE = 3
 """Exit status: what was named is not there, so that nothing was done to it."""
+
+
+CHILD_VARIABLE = "_EXQ_CHILD"
+"""Environment variable of the processes of one ``exq run``: number and socket of this one, ``2:5``."""
+
+
+def child_number(environ: Mapping[str, str]) -> int:
+    """The number of this process among those of one ``exq run``; 0 when it is not one of several."""
+    return int(environ.get(CHILD_VARIABLE, "0:").partition(":")[0])
 
 
 def redis_options(command: _Command) -> _Command:

@@ -10,6 +10,7 @@ import logging
 import math
 from collections import Counter, OrderedDict
 from collections.abc import Callable
+from time import monotonic
 from typing import Protocol
 
 import anyio
@@ -115,6 +116,8 @@ class Line:
     """True when the queue may have been paused since it was last asked."""
     resumed: anyio.Event = attrs.field(factory=anyio.Event)
     """Set when a paused queue is to be asked again."""
+    turned: float = attrs.field(factory=monotonic)
+    """When its poller last began to look (monotonic seconds)."""
 
     def recheck(self) -> None:
         """Have the poller ask the queue again before it waits, or goes on to wait, for anything."""
@@ -161,6 +164,7 @@ async def poll(line: Line, source: Source) -> None:
     """Take jobs from the line's queue and start them, until the line is ending."""
     noted = ""
     while not line.ending:
+        line.turned = monotonic()
         try:
             if noted != source.claim.token:
                 noted = source.claim.token

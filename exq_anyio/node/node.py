@@ -37,6 +37,7 @@ from ..setting import check_node_identifier
 from ..worker import Registry
 from . import heartbeat, identity, rescuer
 from .dequeuer import Dequeuer, Line, LocalLimit, Source, poll
+from .health import Health, examine
 from .performer import Performer
 from .scheduler import schedule
 from .settler import Settler
@@ -111,6 +112,17 @@ class Node:
     def left_running(self) -> bool:
         """Whether, after the end, a thread is still at work on a job: the process has to be left without it."""
         return bool(self.performer.in_threads)
+
+    def health(self) -> Health:
+        """How the node is; from any thread."""
+        return examine(
+            self.claim.node_id if self.claim.token else "",
+            list(self._lines.values()),
+            self._pulse,
+            poll_timeout=self.config.poll_timeout,
+            quiet=self.quiet or self._stopping.is_set(),
+            redis=self._store.is_available(),
+        )
 
     # -- life
 

@@ -24,6 +24,9 @@ class Store(Protocol):
     async def available(self) -> None:
         """Return as soon as the store can be used: at once, unless it is known to be away."""
 
+    def is_available(self) -> bool:
+        """Whether the store can be used, as far as is known."""
+
     def outages(self) -> int:
         """How often the store has been away."""
 

@@ -180,6 +180,11 @@ class Connections:
         link.drop()
         self._links.remove(link)
 
+    @property
+    def is_available(self) -> bool:
+        """Whether the gate is open."""
+        return self._trouble is None
+
     async def available(self) -> None:
         """Return when the gate is open."""
         while self._trouble is not None:

@@ -62,6 +62,10 @@ class RedisStore:
         """See :class:`~exq_anyio.node.store.Store`."""
         await self._connections.available()
 
+    def is_available(self) -> bool:
+        """See :class:`~exq_anyio.node.store.Store`."""
+        return self._connections.is_available
+
     def outages(self) -> int:
         """See :class:`~exq_anyio.node.store.Store`."""
         return self._connections.outages

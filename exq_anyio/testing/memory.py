@@ -88,6 +88,10 @@ class MemoryStore:
         while self._away:
             await self.world.changed.wait()
 
+    def is_available(self) -> bool:
+        """See :class:`~exq_anyio.node.store.Store`."""
+        return not self._away
+
     def outages(self) -> int:
         """See :class:`~exq_anyio.node.store.Store`."""
         return self._outages

@@ -31,6 +31,7 @@ Client: TypeAlias = Any
 
 WORKERS = """
 import logging
+import subprocess
 import time
 from pathlib import Path
 
@@ -47,6 +48,15 @@ async def nap(seconds: float, path: str) -> None:
 def block(seconds: float, path: str) -> None:
     Path(path).touch()
     time.sleep(seconds)
+
+@exq.worker
+async def hog(seconds: float, path: str) -> None:
+    Path(path).touch()
+    time.sleep(seconds)
+
+@exq.worker
+async def spawn(path: str) -> None:
+    subprocess.run(["sh", "-c", f"(sleep 0.2; touch {path}) & exit 0"])
 
 @exq.worker
 async def fail() -> None:
@@ -73,8 +83,8 @@ class Worker:
     def log(self) -> str:
         return self.stderr.read_text()
 
-    def until_up(self) -> None:
-        until(lambda: "node is up" in self.log() or self.process.poll() is not None, "node is up")
+    def until_up(self, times: int = 1) -> None:
+        until(lambda: self.log().count("node is up") >= times or self.process.poll() is not None, "node is up")
         assert self.process.poll() is None, self.log()
 
     def signal(self, number: signal.Signals) -> None:

@@ -1,0 +1,91 @@
+"""A worker process: what ``exq run`` does in it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, NoReturn, TypeAlias
+
+import anyio
+import click
+
+from .. import app
+from ..worker import Registry
+from .child import Child
+from .notify import Notifier
+from .options import Backend, backend_options
+
+if TYPE_CHECKING:
+    from ..config import Config
+    from .probes import Look
+
+logger: logging.Logger = logging.getLogger("exq_anyio")
+
+Probes: TypeAlias = "Callable[[Look], None]"
+"""Begins to answer probes with what it is given to look at."""
+
+
+def serve(config: Config, backend: Backend, *, child: Child | None = None, probes: Probes | None = None) -> bool:
+    """Work until told to stop, in this process; whether all jobs have ended.
+
+    Raises:
+        ExqError: it cannot start.
+    """
+    # Imported here, as `python -m` would do it, before there is an event loop.
+    workers = Registry.build(config.workers, config.imports).workers
+    if not workers:
+        raise click.UsageError(
+            "there are no workers: name the MODULEs that mark some with @exq.worker, or set EXQ_IMPORTS"
+        )
+    logger.info("starting: backend=%s redis=%s workers=%d", backend, config.address().display(), len(workers))
+    serving = partial(_serve, config, probes) if child is None else partial(_serve_child, config, child)
+    ended = anyio.run(serving, backend=backend, backend_options=backend_options(backend))
+    logger.info("stopped")
+    return ended
+
+
+async def _serve(config: Config, probes: Probes | None) -> bool:
+    notifier, instances = Notifier(os.environ), list[app.Exq]()
+    if probes is not None:
+        probes(lambda: [instance.health() for instance in instances] or [None])
+
+    def opened(instance: app.Exq) -> None:
+        instances.append(instance)
+        notifier.ready()
+
+    async with anyio.create_task_group() as tasks:
+        if notifier.watchdog:
+            tasks.start_soon(_watched, notifier)
+        ended = await app.serve(config, last_resort=leave, on_open=opened)
+        tasks.cancel_scope.cancel()
+    return ended
+
+
+async def _watched(notifier: Notifier) -> None:
+    """Tell systemd that the event loop lives."""
+    while True:
+        notifier.alive()
+        await anyio.sleep(notifier.watchdog)
+
+
+async def _serve_child(config: Config, child: Child) -> bool:
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(child.obey)
+        ended = await app.serve(config, last_resort=leave, on_open=child.opened)
+        tasks.cancel_scope.cancel()
+    return ended
+
+
+def leave() -> NoReturn:
+    """End the process although something in it does not: a job in a thread, or one that is deaf to its cancellation.
+
+    The log has named it.  Python would wait for a thread, and a task group for a task, however long it takes.
+    """
+    logger.warning("leaving what does not end in time")
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
