@@ -73,8 +73,13 @@ def manage(valkey: EmbeddedServer, namespace: str, tmp_path: Path) -> Callable[.
 PAID = "from bookshop.models import Order; print(Order.objects.filter(paid=True).count())"
 
 
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_exqworker_performs_what_another_process_has_enqueued_and_ends_at_sigterm(
-    manage: Callable[..., subprocess.CompletedProcess[str]], valkey: EmbeddedServer, namespace: str, tmp_path: Path
+    backend: str,
+    manage: Callable[..., subprocess.CompletedProcess[str]],
+    valkey: EmbeddedServer,
+    namespace: str,
+    tmp_path: Path,
 ) -> None:
     assert manage("migrate", "--run-syncdb").returncode == 0
     refused = manage("order", "0")
@@ -84,6 +89,7 @@ def test_exqworker_performs_what_another_process_has_enqueued_and_ends_at_sigter
     assert (placed.stdout, placed.returncode) == ("order 1\n", 0), placed.stderr
     environ = {"EXQ_URL": valkey.url, "EXQ_NAMESPACE": namespace, "SHOP_DATABASE": str(tmp_path / "shop")}
     command = [sys.executable, "-W", "error", "manage.py", "exqworker", "--queue", "payments:3"]
+    command += ["--backend", backend]
     with subprocess.Popen(command, cwd=EXAMPLES / "django", env={**os.environ, **environ}) as worker:
         try:
             deadline = time.monotonic() + 60

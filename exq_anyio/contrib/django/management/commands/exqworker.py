@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+import logging
 import os
 from argparse import ArgumentParser
-from typing import Any
+from importlib.util import find_spec
+from typing import Any, NoReturn
 
 import anyio
 import attrs
@@ -27,6 +29,7 @@ class Command(BaseCommand):
         """See BaseCommand."""
         parser.add_argument("-q", "--queue", action="append", help="a queue, or queue:concurrency; may be repeated")
         parser.add_argument("-c", "--concurrency", help="jobs of each queue at a time")
+        parser.add_argument("--backend", choices=("asyncio", "trio"), default="asyncio", help="the event loop; asyncio")
 
     def handle(self, *args: Any, **options: Any) -> None:
         """See BaseCommand."""
@@ -35,8 +38,19 @@ class Command(BaseCommand):
             changes = {name: value for name, value in given.items() if value is not None}
             config = attrs.evolve(queue().config, mode="default", **changes)
             tend_connections(Registry.build(config.workers, config.imports))
-            all_ended = anyio.run(functools.partial(serve, config))
+            uvloop = options["backend"] == "asyncio" and find_spec("uvloop") is not None
+            all_ended = anyio.run(
+                functools.partial(serve, config, last_resort=_leave),
+                backend=options["backend"],
+                backend_options={"use_uvloop": True} if uvloop else {},
+            )
         except ExqError as error:
             raise CommandError(str(error)) from error
         if not all_ended:
-            os._exit(0)  # a thread that does not end keeps its job for recovery; Python would wait for it
+            _leave()
+
+
+def _leave() -> NoReturn:
+    """End the process although a job in it does not, which stays for recovery: Python would wait for its thread."""
+    logging.shutdown()
+    os._exit(0)
