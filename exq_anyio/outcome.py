@@ -14,6 +14,7 @@ from typing import Literal, TypeAlias
 import attrs
 
 from .errors import JobCancelled
+from .failures import FailureRule
 from .job import MAX_ERROR_MESSAGE, Job, Record, Timestamps, encode, new_jid, pack_backtrace, seconds, stamp
 
 Backoff: TypeAlias = Callable[[Job, BaseException], "float | None"]
@@ -106,6 +107,8 @@ class Policy:
     """Retries of a job whose ``retry`` is true or absent."""
     backoff: Backoff | None = None
     """Seconds until the next retry; None is Sidekiq's curve."""
+    rule: FailureRule | None = None
+    """What the worker says of classes of errors; None: all are retried."""
     timestamps: Timestamps = "seconds"
     """Unit of the times written."""
 
@@ -144,6 +147,12 @@ def judge(job: Job, ended: object, now: float, jitter: float, policy: Policy) ->
         return _dead(job, record, now, ended.reason or "Dead")
     kind: Kind = "discarded" if isinstance(ended, Discard) else "done"
     return Settlement(kind, job.queue, job.payload, processed=1, unlock=held_lock(job))
+
+
+def failed_job(job: Job, error: BaseException, now: float, policy: Policy) -> Job:
+    """*job* as it is after it has failed once more with *error*; its payload is still that in the backup queue."""
+    job = Job.decode(job.payload, job.queue)
+    return Job(_with_error(job, type(error).__name__, _message(error), error, now, policy), job.payload, job.queue)
 
 
 def push_back(job: Job) -> Settlement:
@@ -191,12 +200,13 @@ def _failed(job: Job, error: BaseException, now: float, jitter: float, policy: P
         return _dead(job, record, now, name)
     count = record["retry_count"]
     assert isinstance(count, int)
-    if job.retry is False:
+    fate = "retry" if policy.rule is None else policy.rule.fate(error)
+    if job.retry is False or fate == "discard":
         # Sidekiq: `retry: false` is over at its first failure, without a place among the dead.
         return Settlement(
             "discarded", job.queue, job.payload, processed=1, failed=1, unlock=held_lock(job), problem=name
         )
-    if count >= job.max_retries(policy.max_retries) or _too_late(job, record, now):
+    if fate == "dead" or count >= job.max_retries(policy.max_retries) or _too_late(job, record, now):
         return _dead(job, record, now, name)
     wait, note = _wait(Job(record, job.payload, job.queue), count, error, jitter, policy)
     return Settlement(
@@ -214,11 +224,13 @@ def _too_late(job: Job, record: Record, now: float) -> bool:
 def _wait(failed: Job, count: int, error: BaseException, jitter: float, policy: Policy) -> tuple[float, str]:
     """Seconds until the next retry, and a note for the log where the user's own backoff is of no use."""
     note = ""
-    if policy.backoff is not None:
+    for backoff in (policy.rule.wait if policy.rule else None, policy.backoff):
+        if backoff is None:
+            continue
         try:
-            wait = policy.backoff(failed, error)
+            wait = backoff(failed, error)
             if wait is not None:
-                return min(max(0.0, float(wait)), LONGEST_WAIT), ""
+                return min(max(0.0, float(wait)), LONGEST_WAIT), note
         except Exception as broken:
             note = f" (backoff failed too: {type(broken).__name__})"
     return min(sidekiq_backoff(count, jitter), LONGEST_WAIT), note

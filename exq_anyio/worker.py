@@ -19,6 +19,7 @@ import attrs
 
 from .activejob import wrapped_name
 from .errors import ArgumentError, ConfigError, UnknownWorker, WorkerError
+from .failures import Errors, Exhausted, FailureRule, Wait, failure_rule
 from .job import JSON, Job
 from .parameters import Parameters
 from .resource import Supply, named_kind
@@ -26,6 +27,7 @@ from .spec import Duration, JobOptions, JobSpec, UniqueUntil, named
 
 P = ParamSpec("P")
 R = TypeVar("R", covariant=True)
+F = TypeVar("F")
 
 Backoff: TypeAlias = Callable[[Job, BaseException], float | None]
 """(job, error) → seconds before the next attempt, or None for what the configuration says."""
@@ -39,6 +41,16 @@ class WorkerOptions(TypedDict, total=False):
     queue: str
     """Where the jobs go unless they say otherwise; ``"default"``."""
     backoff: Backoff | None
+    backoff_on: Mapping[type[BaseException], Wait]
+    """Seconds until the next retry by class of the error; what it does not name is left to ``backoff``."""
+    retry_on: Errors
+    """The only errors after which a job is retried; others make it dead at once."""
+    discard_on: Errors
+    """Errors after which a job is over, without a place in the dead set."""
+    dead_on: Errors
+    """Errors after which a job is dead at once."""
+    on_exhausted: Exhausted | None
+    """Told of each job that is given up because it failed, before it is."""
     max_retries: int | bool | None
     timeout: Duration | None
     unique_for: Duration | None
@@ -47,6 +59,7 @@ class WorkerOptions(TypedDict, total=False):
     meta: Mapping[str, object] | None
 
 
+_RULES = ("retry_on", "discard_on", "dead_on", "backoff_on")
 _JOB_OPTIONS = ("max_retries", "timeout", "unique_for", "unique_until", "tags", "meta")
 
 
@@ -66,6 +79,10 @@ class BoundWorker:
     queue: str
     options: JobOptions = attrs.field(repr=False)
     backoff: Backoff | None = attrs.field(repr=False)
+    rule: FailureRule | None = attrs.field(default=None, repr=False)
+    """What becomes of failed jobs, by the class of the error; None: all are retried."""
+    on_exhausted: Exhausted | None = attrs.field(default=None, repr=False)
+    """Told of each job that is given up because it failed."""
 
     @functools.cached_property
     def bind(self) -> Callable[[list[JSON]], tuple[object, ...]]:
@@ -101,6 +118,7 @@ def _bound(code: object, function: Callable[..., object], options: WorkerOptions
         raise WorkerError(f"{name}: a worker returns; a generator would never be run")
     method = isinstance(code, type) and inspect.isfunction(inspect.getattr_static(code, "perform"))
     given: Mapping[str, Any] = {option: value for option, value in options.items() if option in _JOB_OPTIONS}
+    rules: Mapping[str, Any] = {option: value for option, value in options.items() if option in _RULES}
     return BoundWorker(
         name=name,
         code=code,
@@ -109,7 +127,9 @@ def _bound(code: object, function: Callable[..., object], options: WorkerOptions
         parameters=Parameters.of(name, function, skip_self=method),
         queue=options.get("queue", "default"),
         options=named(name, lambda: JobOptions(**given)),
-        backoff=_checked(name, options.get("backoff")),
+        backoff=_checked(name, "backoff", options.get("backoff")),
+        rule=failure_rule(name, **rules),
+        on_exhausted=_checked(name, "on_exhausted", options.get("on_exhausted")),
     )
 
 
@@ -117,13 +137,13 @@ def _perform(code: Any, *args: object, **given: object) -> object:
     return code().perform(*args, **given)
 
 
-def _checked(name: str, backoff: Backoff | None) -> Backoff | None:
+def _checked(name: str, option: str, function: F) -> F:
     try:
-        if backoff is not None:
-            inspect.signature(backoff).bind(None, None)
+        if function is not None:
+            inspect.signature(cast("Callable[..., object]", function)).bind(None, None)
     except TypeError:
-        raise WorkerError(f"{name}: backoff must be a function of (job, error), in a class a static method") from None
-    return backoff
+        raise WorkerError(f"{name}: {option} must be a function of (job, error), in a class a static method") from None
+    return function
 
 
 # Functions
@@ -227,6 +247,10 @@ class Worker:
     """The wire name; by default that of the class.  Not inherited."""
     queue: ClassVar[str] = "default"
     max_retries: ClassVar[int | bool | None] = None
+    retry_on: ClassVar[Errors] = ()
+    discard_on: ClassVar[Errors] = ()
+    dead_on: ClassVar[Errors] = ()
+    backoff_on: ClassVar[Mapping[type[BaseException], Wait]] = types.MappingProxyType({})
     timeout: ClassVar[Duration | None] = None
     unique_for: ClassVar[Duration | None] = None
     unique_until: ClassVar[UniqueUntil | None] = None
@@ -238,6 +262,11 @@ class Worker:
     @staticmethod
     def backoff(job: Job, error: BaseException) -> float | None:
         """Seconds to wait before the next attempt; None for what the configuration says."""
+        return None
+
+    @staticmethod
+    def on_exhausted(job: Job, error: BaseException) -> object:
+        """Told of each job that is given up because it failed; may be an ``async def``, else it runs in a thread."""
         return None
 
     def __init_subclass__(cls, **kwargs: object) -> None:
@@ -262,9 +291,11 @@ def _bound_class(cls: type) -> BoundWorker:
         raise WorkerError(f"{_described(cls)} defines no method `perform`, or is abstract: it cannot perform jobs")
     options = WorkerOptions(name=cls.__name__)
     if issubclass(cls, Worker):
-        own = {option: getattr(cls, option) for option in ("queue", *_JOB_OPTIONS)}
-        backoff = None if cls.backoff is Worker.backoff else cls.backoff
-        options = cast(WorkerOptions, {**own, "name": cls.worker_name, "backoff": backoff})
+        own = {option: getattr(cls, option) for option in ("queue", *_JOB_OPTIONS, *_RULES)}
+        for option in ("backoff", "on_exhausted"):
+            said = getattr(cls, option)
+            own[option] = None if said is getattr(Worker, option) else said
+        options = cast(WorkerOptions, {**own, "name": cls.worker_name})
     bound = _bound(cls, cast("type[SupportsPerform[...]]", cls).perform, options)
     cls.__bound_worker__ = bound  # type: ignore[attr-defined]  # the class is the user's
     return bound

@@ -29,6 +29,10 @@ PRINTED = {
         *("part 0 is performed, rescued 1 times", "part 1 is performed, rescued 1 times"),
         "part 2 is performed, rescued 0 times",
     ],
+    "policies.py": [
+        *("given up: by bad card, CardRefused", "given up: cancelled, OrderGone"),
+        *("paid: at noon, attempt 2", "paid: by bad line, attempt 2", "paid: easy, attempt 1"),
+    ],
     "quickstart.py": ["hello, user 9", "hi, user 7", "welcome back, user 8"],
     "resources.py": ["3 orders paid with 1 pool"],
     "retries.py": [

@@ -28,10 +28,11 @@ from ..errors import Interrupted, JobCancelled, JobTimeout, LostClaim, RedisUnav
 from ..job import Job
 from ..metrics import Meter
 from ..middleware import Middleware, Run, current_run, through
-from ..outcome import Dead, Discard, Halt, Policy, Settlement, Snooze, judge, push_back
+from ..outcome import Dead, Discard, Halt, Policy, Settlement, Snooze, failed_job, judge, push_back
 from ..resource import Stock
 from ..worker import BoundWorker, Registry
 from .dequeuer import Dequeuer, Line
+from .exhausted import tell_exhausted
 from .rescuer import CROWD
 from .settler import Settler
 from .store import Store
@@ -64,6 +65,8 @@ class Running(Run):
     """When its worker was found (seconds of a clock for durations)."""
     took: float = 0.0
     """Seconds from then until it ended."""
+    judged: float | None = None
+    """Unix seconds at which it was found to have failed for good; None: it was not asked yet."""
     turn: Lock = attrs.field(factory=Lock)
     """Taken by the thread that begins with it, or by who cancels it before that; never given back."""
 
@@ -218,7 +221,8 @@ class Performer:
                 return None
             logger.info("out of time, back to its queue: jid=%s worker=%s queue=%s", job.jid, job.worker, job.queue)
             return push_back(job)
-        settlement = judge(job, ended, self._clock(), self._chance(), self._policy_of(job))
+        now = self._clock() if run.judged is None else run.judged
+        settlement = judge(job, ended, now, self._chance(), self._policy_of(job))
         if settlement.kind != "done":
             _log(job, settlement, ended)
         return settlement
@@ -238,12 +242,13 @@ class Performer:
         except UnknownWorker:
             return self._policy
         retries = worker.options.max_retries
-        if worker.backoff is None and (retries is None or retries is True):
+        if worker.backoff is None and worker.rule is None and (retries is None or retries is True):
             return self._policy
         return attrs.evolve(
             self._policy,
             max_retries=self._policy.max_retries if retries is None or retries is True else int(retries),
             backoff=worker.backoff or self._policy.backoff,
+            rule=worker.rule,
         )
 
     async def _ended(self, run: Running) -> object:
@@ -251,20 +256,36 @@ class Performer:
         context = copy_context()
         context.run(current_run.set, run)
         try:
-            if run.job.rescue_count >= CROWD:
-                # It may be the one that kills its node: beside no other such job, only the killer is blamed.
-                async with self._alone:
-                    await self._note_alone(run)
-                    return await in_context(self._run(run), context)
-            return await in_context(self._run(run), context)
+            try:
+                if run.job.rescue_count >= CROWD:
+                    # It may be the one that kills its node: beside no other such job, only the killer is blamed.
+                    async with self._alone:
+                        await self._note_alone(run)
+                        return await in_context(self._run(run), context)
+                return await in_context(self._run(run), context)
+            except BaseException as error:
+                cancelled = isinstance(error, anyio.get_cancelled_exc_class()) and _really_cancelled()
+                if cancelled or isinstance(error, KeyboardInterrupt):
+                    raise
+                await self._tell_exhausted(run, error, context)
+                return error
         except KeyboardInterrupt as interrupt:
             # Ctrl-C is meant for the program, whichever job happens to be running.
             await self._settler.settle([push_back(run.job)])
             raise Interrupted(interrupt) from None
-        except BaseException as error:
-            if isinstance(error, anyio.get_cancelled_exc_class()) and _really_cancelled():
-                raise
-            return error
+
+    async def _tell_exhausted(self, run: Running, error: BaseException, context: Context) -> None:
+        """Tell the worker of *error* if it is the last one.
+
+        That is before the outcome is written: who is killed meanwhile performs the job again, and is told again.
+        """
+        job, worker = run.job, self._workers.workers.get(run.worker)
+        if worker is None or worker.on_exhausted is None or isinstance(error, Halt):
+            return
+        policy, run.judged = self._policy_of(job), self._clock()
+        if judge(job, error, run.judged, 0.0, policy).kind != "retry":
+            failed = failed_job(job, error, run.judged, policy)
+            await in_context(tell_exhausted(worker, failed, error, self._threads), context)
 
     async def _run(self, run: Running) -> object:
         job = run.job
