@@ -29,7 +29,6 @@ class Busy(Exception):
 
 
 def as_the_bank_says(job: exq.Job, error: BaseException) -> float:
-    """Seconds until the next attempt."""
     return error.seconds if isinstance(error, Busy) else 60
 
 
