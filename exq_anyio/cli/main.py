@@ -23,16 +23,18 @@ from .look import busy, nodes, queues, stats
 from .places import dead, jobs, retries, scheduled, show
 from .repair import clear, delete, edit, kill, reschedule, retry, run_now
 from .run import run
+from .shell import shell
+from .top import top
 
 INTERRUPTED, CLOSED_PIPE = 130, 141
 """Exit statuses of what ended by Ctrl-C, and because nobody reads on: what a shell says of SIGINT and SIGPIPE."""
 
 SECTIONS = {
     "Work": (run, enqueue, demo),
-    "Look": (health, stats, queues, nodes, busy, jobs, retries, scheduled, dead, show),
+    "Look": (top, health, stats, queues, nodes, busy, jobs, retries, scheduled, dead, show),
     "Repair": (retry, run_now, kill, delete, clear, edit, reschedule),
     "Control": (cancel, quiet, stop, pause, resume),
-    "More": (completion,),
+    "More": (shell, completion),
 }
 """The commands, as the help has them."""
 

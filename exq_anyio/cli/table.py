@@ -47,6 +47,10 @@ class Column:
     """On a narrow terminal the columns with the least go first."""
 
 
+Fitted: TypeAlias = "list[tuple[int, Column, int]]"
+"""The columns that are shown: number, and width."""
+
+
 class Screen(Console):
     """Where a command writes.  A pipe that was closed early is an error here, as everywhere, and not the end."""
 
@@ -74,20 +78,34 @@ class Table:
         for row in rows:
             if not self._titled:
                 self._titled = True
-                self._line([Text(column.title, style="bold") for _, column, _ in self._fitted])
-            self._line([_text(row[at]) for at, _, _ in self._fitted])
+                self._write(title_line(self._fitted))
+            self._write(row_line(self._fitted, row))
 
-    def _line(self, cells: Sequence[Text]) -> None:
-        line = Text()
-        for cell, (_, column, width) in zip(cells, self._fitted, strict=True):
-            cell.truncate(width, overflow="ellipsis")
-            cell.align("right" if column.right else "left", width)
-            line.append_text(cell).append(" " * GAP)
-        line.rstrip()
+    def _write(self, line: Text) -> None:
         self._screen.print(line, no_wrap=True, crop=False, overflow="ignore")
 
 
-def fit(columns: Sequence[Column], total: int, rows: Sequence[Row], *, more: bool) -> list[tuple[int, Column, int]]:
+def title_line(fitted: Fitted) -> Text:
+    """The titles."""
+    return _line(fitted, [Text(column.title, style="bold") for _, column, _ in fitted])
+
+
+def row_line(fitted: Fitted, row: Row) -> Text:
+    """A row."""
+    return _line(fitted, [_text(row[at]) for at, _, _ in fitted])
+
+
+def _line(fitted: Fitted, cells: Sequence[Text]) -> Text:
+    line = Text()
+    for cell, (_, column, width) in zip(cells, fitted, strict=True):
+        cell.truncate(width, overflow="ellipsis")
+        cell.align("right" if column.right else "left", width)
+        line.append_text(cell).append(" " * GAP)
+    line.rstrip()
+    return line
+
+
+def fit(columns: Sequence[Column], total: int, rows: Sequence[Row], *, more: bool) -> Fitted:
     """Which columns fit *total*, by number, and how wide each is.
 
     A column that grows gets what it needs for *rows*; what is then left goes, where *more* rows may come, to the last.

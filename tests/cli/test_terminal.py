@@ -36,7 +36,11 @@ class Terminal:
     def until(self, text: str) -> None:
         """Return when *text* is on the screen."""
         while text not in self.said:
-            self.said += self._read() or pytest.fail(f"it ended, and said {self.said!r}")
+            self.more()
+
+    def more(self) -> None:
+        """Read more of what is written."""
+        self.said += self._read() or pytest.fail(f"it ended, and said {self.said!r}")
 
     def type(self, text: str) -> None:
         os.write(self.screen, text.encode())

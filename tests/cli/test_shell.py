@@ -1,0 +1,72 @@
+"""The prompt with `q` open."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from .conftest import Shell
+from .operator import Namespace
+from .test_terminal import Terminal
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def prompt(request: pytest.FixtureRequest, shell: Shell) -> Terminal:
+    shown = Terminal(shell, "shell", "jobs", "--backend", request.param)
+    shown.until(">>> ")
+    return shown
+
+
+def test_await_and_async_for_may_be_used_at_the_top(prompt: Terminal, there: Namespace) -> None:
+    assert "workers: block, fail, hog, nap, spawn" in prompt.said
+    there.queue("mail", there.job(1), there.job(2))
+    prompt.type("(await q.api.stats()).enqueued + 40\n")
+    prompt.until("\n42\r\n")
+    prompt.type("jids = [entry.jid async for entry in q.api.jobs('mail')]\nlen(jids) * 111\n")
+    prompt.until("\n222\r\n")
+    prompt.type("async for entry in q.api.jobs('mail'):\n    print(int(entry.jid, 16) + 1000)\n\n")
+    prompt.until("1002\r\n")
+    prompt.type("await q.push(nap.job(0, 'x').on(queue='other')) and 'pushed' + ' one'\n")
+    prompt.until("'pushed one'\r\n")
+    assert len(there.jids("queue:other")) == 1
+    prompt.type("\x04")
+    assert prompt.ends() == 0
+
+
+def test_an_error_ends_the_statement_and_ctrl_c_what_it_waits_for(prompt: Terminal) -> None:
+    prompt.type("1 / 0\n")
+    prompt.until("ZeroDivisionError: division by zero\r\n>>> ")
+    prompt.type("import anyio; print('wai' + 'ting'); await anyio.sleep(3600)\n")
+    prompt.until("waiting\r\n")
+    prompt.process.send_signal(signal.SIGINT)
+    prompt.until("KeyboardInterrupt\r\n>>> ")
+    prompt.type("print('still ' + 'here')\n")
+    prompt.until("still here\r\n")
+    prompt.type("exit()\n")
+    prompt.said = ""
+    assert prompt.ends() == 0
+
+
+def test_names_are_completed(prompt: Terminal) -> None:
+    prompt.type("await q.enqueue_a\t\t")
+    prompt.until("q.enqueue_all(")
+    prompt.process.kill()
+    assert prompt.ends() == -signal.SIGKILL
+
+
+def test_one_command_is_run(shell: Shell) -> None:
+    done = shell.run("shell", "--command", "print((await q.api.stats()).enqueued, q.config.namespace)")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"0 {shell.environment['EXQ_NAMESPACE']}\n"
+    assert shell.run("shell", "-c", "raise SystemExit(7)").returncode == 7
+    assert shell.run("shell", "-c", "import sys; sys.exit('no')").returncode == 1
+    assert "invalid syntax" in shell.run("shell", "-c", "1 +").stderr
+    failed = shell.run("shell", "-c", "await q.enqueue('a\\nb', 'x')")
+    assert failed.returncode == 1
+    assert failed.stderr == "exq: queue 'a\\nb': must not hold control characters\n"
+
+
+def test_without_redis_it_is_one_line(shell: Shell) -> None:
+    done = shell.run("shell", "--redis-url", "unix:///no/such.sock")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
