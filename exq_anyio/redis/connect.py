@@ -58,6 +58,10 @@ _AWAY = (
 """Answers that mean: not now.  The command was not executed."""
 
 
+_NOT_ALLOWED = ("ACL failure in script", "The user executing the script can't")
+"""Answers of a script whose user may not do what it does: Valkey's and Redis's."""
+
+
 class Where(Protocol):
     """What must be known of an address to connect to it."""
 
@@ -347,7 +351,7 @@ def translate(error: Exception, address: str, *, maybe_done: bool) -> ExqError:
             problem = "it wants a password" if wanted else "it refuses the user or password"
             return RedisError(address, f"{problem}; check username and password")
         case refused.AuthorizationError():
-            return RedisError(address, f"the user may not do this ({_first_words(text)}); see the documented ACL rules")
+            return _not_allowed(text, address)
         case refused.ConnectionError() | OSError():
             return RedisUnavailable(address, _cause(error), maybe_done=maybe_done)
         case refused.ResponseError() | refused.RedisError():
@@ -364,9 +368,15 @@ def _answer(text: str, address: str) -> ExqError:
         return LostClaim("this node")
     if "OOM " in text:
         return RedisFull(address, "it is at maxmemory and takes no more; free memory or raise maxmemory")
+    if any(word in text for word in _NOT_ALLOWED):
+        return _not_allowed(text, address)
     if any(word in text for word in _AWAY):
         return RedisUnavailable(address, f"it cannot serve now: {_first_words(text)}")
     return RedisError(address, _first_words(text))
+
+
+def _not_allowed(text: str, address: str) -> RedisError:
+    return RedisError(address, f"the user may not do this ({_first_words(text)}); see the documented ACL rules")
 
 
 def _forbidden(error: RedisError) -> bool:

@@ -55,7 +55,7 @@ class RedisStore:
         self._waiting: dict[str, object] = {}
         self._rotation = Rotation(self._lengths)
         self._signals: Link | None = None
-        self._may_unblock = True
+        self._may_unblock: bool | None = None
         self._broken_counters: set[bytes] = set()
 
     async def available(self) -> None:
@@ -92,11 +92,11 @@ class RedisStore:
         if link is None:
             await self._rotation.wait(queue, seconds)
             return None
-        if not self._may_unblock:
-            seconds = min(seconds, REFUSED_WAIT)
         source, backup = self._keys.queue(queue), self._keys.backup(claim.node_id, queue)
         self._waiting[queue] = object()
         try:
+            if not await self._may_end_waits():
+                seconds = min(seconds, REFUSED_WAIT)
             taken = await link.request(
                 b"BLMOVE", source, backup, "RIGHT", "LEFT", repr(seconds), timeout=seconds + self._connections.timeout
             )
@@ -113,7 +113,7 @@ class RedisStore:
         self._rotation.end(queue)
         # Only this wait: the queue of a poller that goes on is soon waited for again.
         wait = self._waiting.get(queue)
-        while wait is not None and self._waiting.get(queue) is wait and self._may_unblock:
+        while wait is not None and self._waiting.get(queue) is wait and self._may_unblock is not False:
             client_id = self._waits[queue].client_id
             try:
                 if client_id is not None:
@@ -121,8 +121,20 @@ class RedisStore:
             except RedisUnavailable:
                 await self._connections.available()
             except RedisError:
-                self._may_unblock = False  # the user may not (ACL): the wait ends by its own timeout
+                self._may_unblock = False  # the user may no longer (ACL): the wait ends by its own timeout
             await anyio.sleep(0.002)
+
+    async def _may_end_waits(self) -> bool:
+        """Whether the user may use CLIENT UNBLOCK (ACL), which is asked once, before the first wait."""
+        if self._may_unblock is None:
+            try:
+                await self._connections.commands.request(b"CLIENT UNBLOCK", 0)
+                self._may_unblock = True
+            except RedisUnavailable:
+                raise
+            except RedisError:
+                self._may_unblock = False
+        return self._may_unblock
 
     def no_more_waits(self, queue: str) -> None:
         """See :class:`~exq_anyio.node.store.Store`."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeVar, overload
 
@@ -16,6 +17,15 @@ import msgspec
 import exq_anyio as exq
 
 T = TypeVar("T")
+
+COUNTER = re.compile(r"(?:.*:)?(?:stat:|[jh]\|).*|.*-\d\d-\d\d:\d+")
+"""Keys of counters: in total, by time, by worker, with or without the prefix of a namespace."""
+
+
+def but_counters(keys: Iterable[str]) -> set[str]:
+    """*keys*, but for those of counters."""
+    return {key for key in keys if not COUNTER.fullmatch(key)}
+
 
 Record = dict[str, Any]
 

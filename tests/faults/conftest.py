@@ -22,6 +22,8 @@ from benchmarks.chaos.proxy import Network
 from exq_anyio.job import encode
 from exq_anyio.redis.embedded import EmbeddedServer
 
+from ..exq.scene import but_counters
+
 ROOT = Path(__file__).parent.parent.parent
 
 PATIENCE = 30.0
@@ -144,12 +146,10 @@ class Crew:
         return int(self.client.get(f"{self.namespace}:stat:{name}") or 0)
 
     def keys(self) -> set[str]:
-        """Every key, without its prefix, and without the counters of days and seconds."""
+        """Every key, without its prefix, and without the counters by time and worker."""
         prefix = f"{self.namespace}:"
         keys = {key.removeprefix(prefix) for key in self.client.scan_iter(f"{prefix}*")}
-        return {
-            key for key in keys if not key.startswith(("stat:processed_rt:", "stat:failed_rt:")) and "ed:20" not in key
-        }
+        return but_counters(keys) | {key for key in keys if key in ("stat:processed", "stat:failed")}
 
 
 @pytest.fixture(params=["asyncio", "trio"])
