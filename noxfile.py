@@ -32,7 +32,7 @@ def group(name: str) -> list[str]:
     return nox.project.dependency_groups(GROUPS, name)
 
 
-nox.options.sessions = [f"tests-{THIS}", "lint", "types", "apps", "build"]
+nox.options.sessions = [f"tests-{THIS}", "lint", "types", "apps", "docs", "build"]
 
 
 @nox.session(python=[THIS, *(version for version in OTHERS if runs(f"python{version}"))])
@@ -71,6 +71,15 @@ def apps(session: nox.Session) -> None:
     """The examples for other people's frameworks."""
     session.install("--quiet", "--editable", ".[test]", *group("apps"))
     session.run("pytest", "tests/apps", *session.posargs)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """The site, in .nox/site, offline and with warnings as errors; all Python in it, and every example, is run."""
+    session.install("--quiet", "--editable", ".[test]", *group("docs"), *group("apps"))
+    options = ["-W", "--keep-going", "-n", "-E", "-q", "-b", "html", "-d", str(HERE / ".nox" / "doctrees")]
+    session.run("sphinx-build", *options, "docs", str(HERE / ".nox" / "site"))
+    session.run("pytest", "tests/test_docs.py", "tests/test_examples.py", *session.posargs)
 
 
 @nox.session

@@ -4,45 +4,38 @@ The blocks of one document go together, in a directory of their own:
 
 - a block that begins with ``# name.py`` is that file; it is run as a program, or, if it is a ``test_`` file, by pytest;
 - the other blocks are entered one after the other where ``exq`` is imported and ``await`` may be used, as in a
-  notebook.  Nothing is set but ``EXQ_URL``, which names a server of the document's own.
+  notebook.  Nothing is set but ``EXQ_URL``, which names a server that is empty.
+
+All of it runs within this process, since to start an interpreter takes longer than most blocks; but for pytest.
 """
 
 from __future__ import annotations
 
+import ast
+import gc
+import inspect
 import os
 import re
+import runpy
 import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import anyio
 import attrs
 import pytest
 from click.testing import CliRunner
 
+import exq_anyio
 from exq_anyio.cli.main import exq
-from exq_anyio.redis.embedded import private_directory, start_server
+from exq_anyio.redis.embedded import EmbeddedServer
+from exq_anyio.testing.flush import flush
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [str(path.relative_to(ROOT)) for path in (*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/**/*.md")))]
-
-# Reads a document's blocks from its arguments: pairs of a place, as it is to be named in a traceback, and a file.
-NOTEBOOK = """
-import ast, inspect, sys, anyio
-import exq_anyio as exq
-
-async def main():
-    names = {"__name__": "__main__", "exq": exq, "anyio": anyio}
-    for place, file in zip(sys.argv[2::2], sys.argv[3::2]):
-        code = compile(open(file).read(), place, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-        entered = eval(code, names)
-        if inspect.iscoroutine(entered):
-            await entered
-
-anyio.run(main, backend=sys.argv[1])
-"""
 
 
 @attrs.frozen
@@ -69,52 +62,78 @@ def blocks(document: str, language: str) -> list[Block]:
     ]
 
 
+PROGRAMS = [name for name in DOCUMENTS if any(block.file for block in blocks(name, "python"))]
+NOTEBOOKS = [name for name in DOCUMENTS if any(not block.file for block in blocks(name, "python"))]
+
+
 @pytest.fixture
-def environ(tmp_path: Path) -> Iterator[dict[str, str]]:
-    """The environment of a reader with a server."""
-    with private_directory() as directory:
-        server = start_server(directory)
-        try:
-            inherited = {name: value for name, value in os.environ.items() if not name.startswith(("EXQ_", "PYTEST_"))}
-            yield {**inherited, "EXQ_URL": server.url, "PYTHONPATH": str(tmp_path), "PYTHONWARNINGS": "error"}
-        finally:
-            server.stop()
+def place(tmp_path: Path, valkey: EmbeddedServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The directory of a reader with a server, where the files of a document are."""
+    for name in [name for name in os.environ if name.startswith(("EXQ_", "PYTEST_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("EXQ_URL", valkey.url)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    loaded = set(sys.modules)
+    yield tmp_path
+    flush(valkey.socket, "")
+    for name in set(sys.modules) - loaded:
+        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(tmp_path)):
+            del sys.modules[name]
 
 
-async def run(command: list[str], directory: Path, environ: dict[str, str]) -> None:
-    with anyio.fail_after(60):
-        ended = await anyio.run_process(
-            command, cwd=directory, env=environ, check=False, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL
+def write_files(document: str, place: Path) -> list[str]:
+    """Write the blocks that are files; their names."""
+    files = {block.file: block.text for block in blocks(document, "python") if block.file}
+    for name, text in files.items():
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        (place / name).write_text(text)
+    return list(files)
+
+
+@pytest.mark.parametrize("document", PROGRAMS)
+def test_the_programs_of_a_document_run(document: str, place: Path) -> None:
+    for file in write_files(document, place):
+        if not Path(file).name.startswith("test_"):
+            runpy.run_path(str(place / file), run_name="__main__")
+            gc.collect()  # another program would not know its workers
+
+
+@pytest.mark.parametrize("document", PROGRAMS)
+def test_the_tests_of_a_document_pass(document: str, place: Path) -> None:
+    tests = [file for file in write_files(document, place) if Path(file).name.startswith("test_")]
+    if tests:
+        command = [sys.executable, "-W", "error", "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests]
+        ended = subprocess.run(
+            command, env={**os.environ, "PYTHONPATH": str(place)}, capture_output=True, timeout=60, check=False
         )
-    assert ended.returncode == 0, ended.stdout.decode()
+        assert ended.returncode == 0, ended.stdout.decode()
 
 
-@pytest.mark.parametrize("document", [name for name in DOCUMENTS if blocks(name, "python")])
-async def test_the_python_of_a_document_runs(
-    document: str, tmp_path: Path, environ: dict[str, str], anyio_backend: str
-) -> None:
-    entered: list[str] = []
-    for block in blocks(document, "python"):
-        place = f"{document}:{block.line}"
-        if block.file is None:
-            # Empty lines before it, so that a traceback shows the line of the document.
-            file = tmp_path / f"block{block.line}.txt"
-            file.write_text("\n" * (block.line - 1) + block.text)
-            entered += [place, str(file)]
-            continue
-        (tmp_path / block.file).write_text(block.text)
-        program = ["-m", "pytest", "-q", "-p", "no:cacheprovider"] if block.file.startswith("test_") else []
-        await run([sys.executable, *program, block.file], tmp_path, environ)
-    if entered:
-        await run([sys.executable, "-c", NOTEBOOK, anyio_backend, *entered], tmp_path, environ)
+@pytest.mark.parametrize("document", NOTEBOOKS)
+async def test_what_a_document_has_one_enter_works(document: str, place: Path) -> None:
+    write_files(document, place)
+    names: dict[str, Any] = {"__name__": "__main__", "exq": exq_anyio, "anyio": anyio}
+    with anyio.fail_after(30):
+        for block in blocks(document, "python"):
+            if block.file is None:
+                # Empty lines before it, so that a traceback shows the line of the document.
+                text = "\n" * (block.line - 1) + block.text
+                code = compile(text, document, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+                entered = eval(code, names)
+                if inspect.iscoroutine(entered):
+                    await entered
 
 
 @pytest.mark.parametrize("document", [name for name in DOCUMENTS if blocks(name, "sh")])
 def test_the_commands_of_a_document_have_the_options_that_it_gives_them(document: str) -> None:
     lines = [line for block in blocks(document, "sh") for line in block.text.splitlines()]
     for line in lines:
-        words = shlex.split(line)
-        if words[0] == "exq":
+        words = shlex.split(line, comments=True)
+        while words and re.fullmatch(r"\w+=.*", words[0]):
+            words = words[1:]  # a variable of this command alone
+        if words and words[0] == "exq":
             # --help ends it after the options before were read.
             result = CliRunner().invoke(exq, [*words[1:], "--help"])
             assert result.exit_code == 0, f"{line}: {result.output}"
@@ -123,7 +142,7 @@ def test_the_commands_of_a_document_have_the_options_that_it_gives_them(document
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_the_links_of_a_document_lead_somewhere(document: str) -> None:
     text = (ROOT / document).read_text(encoding="utf-8")
-    targets = {target.partition("#")[0] for target in re.findall(r"\]\(([^)]+)\)", text) if "://" not in target}
+    targets = {target.partition("#")[0] for target in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in target}
     assert {target for target in targets if not ((ROOT / document).parent / target).exists()} == set()
 
 
