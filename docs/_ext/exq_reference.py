@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from docutils.statemachine import StringList
 from sphinx.pycode import ModuleAnalyzer
 from sphinx.util.docutils import SphinxDirective
 
+import exq_anyio as exq
 from exq_anyio.cli.main import SECTIONS
 from exq_anyio.config import Config, RedisOptions, SentinelOptions
 from exq_anyio.load import _CODE_ONLY
@@ -102,6 +104,24 @@ def _variable(name: str) -> str:
     return f"Variable: ``EXQ_{name.upper()}``."
 
 
+class Names(Made):
+    """``.. exq-names::``: the public names that the page does not show otherwise."""
+
+    def lines(self) -> Iterator[str]:
+        """See Made."""
+        page = Path(self.env.doc2path(self.env.docname)).read_text(encoding="utf-8")
+        shown = {line.split("::")[1].strip(" ()") for line in page.splitlines() if line.startswith(".. auto")}
+        in_errors = {
+            name for name in exq.__all__ if getattr(getattr(exq, name), "__module__", "") == "exq_anyio.errors"
+        }
+        for name in sorted(set(exq.__all__) - shown - in_errors - {"Middleware", "__version__"}):
+            public = getattr(exq, name)
+            if inspect.isclass(public):
+                yield from (f".. autoclass:: {name}", "    :members:", "")
+            else:
+                yield from (f".. auto{'function' if inspect.isroutine(public) else 'data'}:: {name}", "")
+
+
 class Commands(Made):
     """``.. exq-commands::``: what each command of ``exq`` says of itself."""
 
@@ -151,6 +171,7 @@ def _first(path: Path) -> tuple[bool, bool, str]:
 def setup(app: Any) -> dict[str, bool]:
     """See Sphinx."""
     app.add_directive("exq-settings", Settings)
+    app.add_directive("exq-names", Names)
     app.add_directive("exq-commands", Commands)
     app.add_directive("exq-examples", Examples)
     return {"parallel_read_safe": False, "parallel_write_safe": True}
