@@ -12,6 +12,7 @@ import attrs
 
 from .address import Address, CertReqs, Cluster, Embedded, Hosts, Place, Sentinel, Tcp, Unix, mask, parse_url, redact
 from .errors import ConfigError
+from .group import QueueGroup, as_groups
 from .job import Timestamps
 from .resource import AnyResource
 from .setting import (
@@ -66,7 +67,13 @@ _QueuesInput: TypeAlias = str | Iterable[str | tuple[str, float] | QueueConfig] 
 
 
 def _queues(value: _QueuesInput) -> tuple[QueueConfig, ...]:
+class _NotGiven(tuple[QueueConfig, ...]):
+    """The queues that a node works on when nothing is said, which groups replace."""
+
+
     if isinstance(value, Mapping):
+    if isinstance(value, _NotGiven):
+        return value
         queues = [_queue(name, setting) for name, setting in value.items()]
     elif isinstance(value, str):
         queues = [_queue_from_text(part) for part in as_listed(value)]
@@ -220,15 +227,22 @@ class Config:
     namespace: str = attrs.field(default="exq", converter=as_namespace)
     """What precedes every key, followed by ``:``.  Empty: no prefix at all, as Sidekiq 7 and newer."""
 
-    queues: tuple[QueueConfig, ...] = attrs.field(default=(QueueConfig("default"),), converter=_queues)
+    queues: tuple[QueueConfig, ...] = attrs.field(default=_NotGiven([QueueConfig("default")]), converter=_queues)
     """The queues to work on: a list of names or of (name, concurrency), or a mapping from name to concurrency or
-    dequeuer; as text, ``mail:10,default``."""
+    dequeuer; as text, ``mail:10,default``.  Where there are ``groups`` the default is none."""
+
+    groups: tuple[QueueGroup, ...] = attrs.field(default=(), converter=as_groups)
+    """Queues to work on that share a limit, in an order: a mapping from names to the keys of
+    :class:`~exq_anyio.group.QueueGroup`; as text, a JSON object."""
 
     concurrency: float = attrs.field(default=100, converter=as_concurrency)
     """Jobs at a time of each queue that sets no concurrency of its own: 1 or more, or ``math.inf`` (text: ``inf``,
     ``infinite``, ``infinity``)."""
 
     poll_timeout: float = attrs.field(default=5.0, converter=as_seconds, metadata=between(0.01, 3600, "seconds"))
+    total_concurrency: float = attrs.field(default=math.inf, converter=as_concurrency)
+    """Jobs at a time of all queues together, whatever else limits them; while it is reached, the queues take turns."""
+
     """Seconds of one blocking wait for jobs at an idle queue.  A job ends the wait, so that it delays nothing."""
 
     scheduler_enable: bool = attrs.field(default=True, converter=as_flag)
@@ -323,11 +337,20 @@ class Config:
         if isinstance(self.address().place, Cluster) and not re.match(r"[^{]*\{[^}]+\}", self.namespace):
             # A script touches several keys, which a cluster allows only for keys of one slot.
             raise ConfigError("namespace", 'needs a hash tag in a cluster, for example "{exq}"')
+        self._check_groups()
 
     @property
     def node_limit(self) -> float:
         """Seconds of silence after which others take this node for dead."""
         return self.heartbeat_interval * (self.missed_heartbeats_allowed + 1)
+
+    def _check_groups(self) -> None:
+        if self.groups and isinstance(self.queues, _NotGiven):
+            object.__setattr__(self, "queues", _NotGiven())
+        alone = {queue.name for queue in self.queues}
+        for group in self.groups:
+            if twice := alone & group.queues.keys():
+                raise ConfigError(f"groups.{group.name}", f"queue {min(twice)!r} is in `queues` too; name it once")
 
     def address(self) -> Address:
         """Where Redis is, and how to connect to it."""

@@ -33,6 +33,7 @@ logger: logging.Logger = logging.getLogger("exq_anyio")
     help="A queue, and how many of its jobs run at a time; may be repeated.",
 )
 @click.option("-c", "--concurrency", metavar="N", help='Jobs at a time of each queue that does not say; or "inf".')
+@click.option("--total-concurrency", metavar="N", help="Jobs at a time of all queues together.")
 @backend_option
 @redis_options
 @click.option("--shutdown-timeout", metavar="SECONDS", help="How long a stop waits for running jobs.")

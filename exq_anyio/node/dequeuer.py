@@ -21,6 +21,7 @@ from ..exchange import Claim, Move
 from ..job import Job, encode, new_jid
 from ..outcome import Policy, Settlement, malformed, push_back
 from .settler import Settler
+from .shared import Shared, ask_all
 from .store import Store
 
 logger: logging.Logger = logging.getLogger("exq_anyio")
@@ -116,6 +117,8 @@ class Line:
     """True when the queue may have been paused since it was last asked."""
     resumed: anyio.Event = attrs.field(factory=anyio.Event)
     """Set when a paused queue is to be asked again."""
+    limits: tuple[Shared, ...] = ()
+    """The limits that it shares with other lines."""
     turned: float = attrs.field(factory=monotonic)
     """When its poller last began to look (monotonic seconds)."""
 
@@ -124,8 +127,15 @@ class Line:
         self.stale = True
         self.resumed.set()
 
+    @property
+    def is_full(self) -> bool:
+        """Whether a limit that it shares has no slot for one more job, which came at the end of a wait."""
+        return not all(limit.admits(self) for limit in self.limits)
+
     def take(self, job: Job) -> int:
         """Note that *job* is in the backup queue; its number."""
+        for limit in self.limits:
+            limit.take(self)
         self.newest += 1
         self.held[self.newest] = job
         return self.newest
@@ -134,6 +144,13 @@ class Line:
         """Note that the job with *number* has been settled, or is no longer ours."""
         if self.held.pop(number, None) is not None:
             self.freed.set()
+            for limit in self.limits:
+                limit.release()
+
+    def step_back(self) -> None:
+        """Let others have the slots, while nothing can be taken."""
+        for limit in self.limits:
+            limit.step_back(self)
 
     def near_head(self, number: int) -> bool:
         """Whether the payload of job *number* is far from the tail and nearer to the head, where the newest are."""
@@ -171,21 +188,25 @@ async def poll(line: Line, source: Source) -> None:
                 await source.store.taking(source.claim, line.queue)
             await _turn(line, source)
         except RedisUnavailable:
+            line.step_back()
             await source.store.available()
         except LostClaim:
+            line.step_back()
             source.on_lost(noted)
             await anyio.sleep(RECHECK)
         except RedisError as error:
+            line.step_back()
             logger.error("cannot take jobs: queue=%s error=%s", line.queue, error)
             await anyio.sleep(RECHECK)
             noted = ""
+    line.step_back()
     line.idle.set()
 
 
 async def _turn(line: Line, source: Source) -> None:
     """One fetch, and a wait if the queue is empty."""
     freed = line.freed = anyio.Event()  # before the question, so that no job that ends meanwhile is missed
-    free = await _free(line)
+    free = await _granted(line) if line.limits else await _free(line)
     if free < 1:
         with anyio.move_on_after(RECHECK):
             await freed.wait()
@@ -194,6 +215,8 @@ async def _turn(line: Line, source: Source) -> None:
     line.stale, line.resumed = False, anyio.Event()
     fetched = await source.store.fetch(source.claim, line.queue, min(free, MOST))
     await _receive(line, source, fetched.payloads)
+    for limit in line.limits:
+        limit.fetched(line, dry=not fetched.payloads)
     if fetched.held - len(fetched.payloads) > held:
         await audit(line, source)
     if fetched.payloads or line.ending or line.stale:
@@ -215,7 +238,19 @@ async def _turn(line: Line, source: Source) -> None:
     await source.store.rescue(node_id, line.queue, [Move(payload, payload, line.queue)], source.clock())
 
 
+async def _granted(line: Line) -> int:
+    """How many jobs may be taken now under the limits that the line shares; they wake it if none."""
+    for limit in line.limits:
+        limit.stir(line)
+    free = await _free(line)
+    if free < 1:
+        line.step_back()
+        return 0
+    return ask_all(line.limits, line, min(free, MOST))
+
+
 async def _free(line: Line) -> int:
+    """How many jobs the line's own dequeuer allows."""
     try:
         return await line.dequeuer.available()
     except Exception:
@@ -249,8 +284,8 @@ async def _receive(line: Line, source: Source, payloads: list[bytes]) -> None:
 
 
 def _begin(line: Line, source: Source, job: Job) -> list[Settlement]:
-    """Start *job*; what sends it back instead when the line has begun to end meanwhile."""
-    if line.ending:
+    """Start *job*; what sends it back instead when the line has begun to end meanwhile, or others took the slot."""
+    if line.ending or (line.limits and line.is_full):
         return [push_back(job)]
     source.start(line, job, line.take(job))
     return []

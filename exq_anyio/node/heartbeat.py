@@ -137,6 +137,21 @@ async def in_thread(
                     end()
 
 
+@attrs.frozen
+class Capsule:
+    """Queues under one limit, as Sidekiq shows them."""
+
+    limit: float
+    mode: str
+    """``"strict"`` or ``"weighted"``."""
+    weights: Mapping[str, int]
+    """The queues, in their order; 0 where the order says all."""
+
+
+def _written(limit: float) -> int:
+    return 0 if limit == float("inf") else int(limit)
+
+
 def process_entry(
     *,
     node_id: str,
@@ -145,28 +160,29 @@ def process_entry(
     version: str,
     pid: int,
     started: float,
-    queues: Mapping[str, float],
+    capsules: Mapping[str, Capsule],
+    total: float,
     busy: int,
     quiet: bool,
     round_trip: float,
 ) -> dict[str, str]:
-    """The fields of a process entry, as Sidekiq 6, 7 and 8 and Exq read them; *queues* are names and limits.
+    """The fields of a process entry, as Sidekiq 6, 7 and 8 and Exq read them.
 
-    A limit of infinity is written as 0, as Exq does.
+    *total* is the limit of all capsules together.  A limit of infinity is written as 0, as Exq does.
     """
-    limits = {queue: 0 if limit == float("inf") else int(limit) for queue, limit in queues.items()}
-    total = sum(limits.values())
-    weights = dict.fromkeys(queues, 0)
+    concurrency = int(min(sum(_written(capsule.limit) for capsule in capsules.values()), total))
+    weights = {queue: weight for capsule in capsules.values() for queue, weight in capsule.weights.items()}
     info = {
         "hostname": host,
         "started_at": started,
         "pid": pid,
         "tag": tag,
-        "concurrency": total,
+        "concurrency": concurrency,
         "capsules": {
-            queue: {"concurrency": limit, "mode": "strict", "weights": {queue: 0}} for queue, limit in limits.items()
+            name: {"concurrency": _written(capsule.limit), "mode": capsule.mode, "weights": dict(capsule.weights)}
+            for name, capsule in capsules.items()
         },
-        "queues": list(queues),
+        "queues": list(weights),
         "weights": [weights],
         "labels": ["exq_anyio"],
         "identity": node_id,
@@ -178,7 +194,7 @@ def process_entry(
     }
     return {
         "info": msgspec.json.encode(info).decode(),
-        "concurrency": str(total),
+        "concurrency": str(concurrency),
         "busy": str(busy),
         "quiet": "true" if quiet else "false",
         "rss": str(resident_kilobytes()),

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from itertools import chain, count
+from math import inf
 
 import anyio
 import attrs
@@ -44,6 +45,7 @@ from .settler import Settler
 from .stacks import all_stacks
 from .store import Store
 
+from .shared import Shared
 logger: logging.Logger = logging.getLogger("exq_anyio")
 
 CLEANUP = 1.0
@@ -101,6 +103,8 @@ class Node:
         self._stopping = anyio.Event()
         self._grace_scope = anyio.CancelScope()
         self._end = 0.0
+        self._groups = {group.name: Shared(group.concurrency, group.order, group.queues) for group in config.groups}
+        self._total = (Shared(config.total_concurrency),) if config.total_concurrency != inf else ()
         self._services: TaskGroup | None = None
         self._jobs: TaskGroup | None = None
         self._started = around.clock()
@@ -162,6 +166,9 @@ class Node:
             services.cancel_scope.cancel()
 
     def stop(self, grace: float | None = None) -> None:
+                for group in self.config.groups:
+                    for name in group.queues:
+                        self._begin(QueueConfig(name, group.concurrency), self._groups[group.name])
         """Take no more jobs, give those that run *grace* seconds (by default ``shutdown_timeout``), then end."""
         if grace is not None:
             self._grace_scope.deadline = min(self._grace_scope.deadline, anyio.current_time() + grace)
@@ -285,7 +292,8 @@ class Node:
             version=_version.__version__,
             pid=os.getpid(),
             started=self._started,
-            queues=self.subscriptions(),
+            capsules=self._capsules(),
+            total=config.total_concurrency,
             busy=len(running),
             quiet=self.quiet,
             round_trip=self._pulse.round_trip,
@@ -392,6 +400,19 @@ class Node:
     async def unsubscribe(self, queue: str) -> None:
         """Take no more jobs from *queue*; those that run go on."""
         line = self._lines.get(queue)
+    def _capsules(self) -> dict[str, heartbeat.Capsule]:
+        """The groups, and the queues that are in none, as process entries show them."""
+        there = self.subscriptions()
+        capsules: dict[str, heartbeat.Capsule] = {}
+        for group in self.config.groups:
+            weighted = group.order == "weighted"
+            weights = {queue: weight if weighted else 0 for queue, weight in group.queues.items() if queue in there}
+            if weights:
+                capsules[group.name] = heartbeat.Capsule(group.concurrency, group.order, weights)
+        grouped = {queue for group in self.config.groups for queue in group.queues}
+        alone = {queue: limit for queue, limit in there.items() if queue not in grouped}
+        return {**{queue: heartbeat.Capsule(limit, "strict", {queue: 0}) for queue, limit in alone.items()}, **capsules}
+
         if line is not None and not line.idle.is_set():
             dequeuer = line.dequeuer  # a subscription that waits for the line to end brings another
             line.ending = True
@@ -408,16 +429,18 @@ class Node:
             for queue in list(self._lines):
                 tasks.start_soon(self.unsubscribe, queue)
 
-    def _begin(self, queue: QueueConfig) -> None:
+    def _begin(self, queue: QueueConfig, group: Shared | None = None) -> None:
         """Start, or change, the line of *queue*; a node that stops takes from no more queues."""
         assert self._jobs is not None
         if self._stopping.is_set():
             return
         concurrency = self.config.concurrency if queue.concurrency is None else queue.concurrency
-        dequeuer: Dequeuer = queue.dequeuer or LocalLimit(concurrency)  # type: ignore[assignment]  # the user's own, duck-typed
+        limit = concurrency if group is None else inf  # the group's own limit holds for all of its queues
+        dequeuer: Dequeuer = queue.dequeuer or LocalLimit(limit)  # type: ignore[assignment]  # the user's own, duck-typed
         line = self._lines.get(queue.name)
         if line is None:
-            line = self._lines[queue.name] = Line(queue.name, dequeuer, concurrency)
+            limits = self._total if group is None else (group, *self._total)
+            line = self._lines[queue.name] = Line(queue.name, dequeuer, concurrency, limits=limits)
         else:
             if queue.dequeuer is None and isinstance(line.dequeuer, LocalLimit) and not line.idle.is_set():
                 dequeuer = line.dequeuer  # the jobs that run count on
