@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
@@ -24,6 +25,8 @@ from exq_anyio.load import _CODE_ONLY
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 SETTINGS = {"Config": Config, "RedisOptions": RedisOptions, "SentinelOptions": SentinelOptions}
+
+BELOW = re.compile(r"see :class:`(Redis|Sentinel)Options`")
 
 LANGUAGES = {".py": "python", ".rb": "ruby", ".md": "markdown"}
 
@@ -66,12 +69,8 @@ class Settings(Made):
             yield ""
             yield f"**{self.options.get('prefix', '')}{name}** = ``{shown(field.default)}``"
             for line in docs[which, name]:
-                yield f"    {line}"
-            if limits := _limits(field):
-                yield f"    {limits}"
-                yield ""
-            if which == "Config":
-                yield f"    {_variable(name)}"
+                yield f"    {BELOW.sub('see below', line)}"
+            yield f"    {_limits(field)}{_variable(name) if which == 'Config' else ''}"
             yield ""
 
 
@@ -87,7 +86,7 @@ def shown(default: Any) -> str:
         return f"{default:,}".removesuffix(".0").replace(",", "_")
     if isinstance(default, RedisOptions):
         return "{}"
-    return f"{default:_}" if type(default) is int else repr(default)
+    return f"{default:_}" if type(default) is int and default >= 10_000 else repr(default)
 
 
 def _limits(field: attrs.Attribute[Any]) -> str:
@@ -95,7 +94,7 @@ def _limits(field: attrs.Attribute[Any]) -> str:
     if low is None:
         return ""
     unit = f" {field.metadata['unit']}" if field.metadata.get("unit") else ""
-    return f"At least {low:,}{unit}." if high == math.inf else f"From {low:,} to {high:,}{unit}."
+    return f"At least {low:,}{unit}. " if high == math.inf else f"From {low:,} to {high:,}{unit}. "
 
 
 def _variable(name: str) -> str:
@@ -111,10 +110,8 @@ class Names(Made):
         """See Made."""
         page = Path(self.env.doc2path(self.env.docname)).read_text(encoding="utf-8")
         shown = {line.split("::")[1].strip(" ()") for line in page.splitlines() if line.startswith(".. auto")}
-        in_errors = {
-            name for name in exq.__all__ if getattr(getattr(exq, name), "__module__", "") == "exq_anyio.errors"
-        }
-        for name in sorted(set(exq.__all__) - shown - in_errors - {"Middleware", "__version__"}):
+        errors = {name for name in exq.__all__ if getattr(getattr(exq, name), "__module__", "") == "exq_anyio.errors"}
+        for name in sorted(set(exq.__all__) - shown - errors - {"Middleware", "__version__"}):
             public = getattr(exq, name)
             if inspect.isclass(public):
                 yield from (f".. autoclass:: {name}", "    :members:", "")
