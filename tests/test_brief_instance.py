@@ -8,9 +8,15 @@ import anyio
 import pytest
 
 import exq_anyio as exq
+from exq_anyio.cli.options import Backend
+from exq_anyio.cli.work import serve
 from exq_anyio.redis.embedded import EmbeddedServer
 
 TIMES = 25
+
+
+@exq.worker
+async def idle() -> None: ...
 
 
 async def test_it_ends_whatever_has_not_begun_yet(valkey: EmbeddedServer, namespace: str) -> None:
@@ -35,3 +41,10 @@ async def test_asyncio_has_nothing_to_complain_of(
 async def test_serve_that_cannot_start_raises_why_and_not_a_group() -> None:
     with pytest.raises(exq.RedisUnavailable):
         await exq.serve(url="unix:///no/such.sock")
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_worker_process_that_cannot_start_raises_why_and_not_a_group(backend: Backend) -> None:
+    config = exq.Config(url="redis://127.0.0.1:1", workers=[idle])
+    with pytest.raises(exq.RedisUnavailable, match="Connection refused"):
+        serve(config, backend)

@@ -7,10 +7,16 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from exq_anyio.redis.embedded import start_server
+import attrs
+import valkey
 
+from exq_anyio.redis.embedded import ServerProcess, start_server
+
+from ..server import free_port
 from .ledger import Ledger
 from .proxy import Network, Proxy
 
@@ -19,37 +25,85 @@ HOSTS = ("ash", "ash", "birch", "cedar")
 
 PRODUCERS = 2
 
-DURABLE = ("--appendonly", "yes", "--appendfsync", "always")
+DURABLE = ("--appendonly", "yes", "--appendfsync", "always", "--bind", "127.0.0.1", "--repl-diskless-sync-delay", "0")
 """What the server answers to is on disk."""
 
 PATIENCE = 20.0
 """Seconds within which a process ends that was told to."""
 
 
+@attrs.define
+class Node:
+    """A Valkey, on a socket for us and on a port for the other one."""
+
+    directory: str
+    port: int
+    process: ServerProcess
+
+
 class Server:
-    """The Valkey behind the proxies."""
+    """The Valkey behind the proxies, and a replica that follows it, which may take its place."""
 
     def __init__(self, directory: Path) -> None:
-        directory.mkdir()
-        self._directory = str(directory)
-        self._process = start_server(self._directory, args=DURABLE)
+        first = self._node(directory / "first")
+        self._nodes = [first, self._node(directory / "second", first.port)]
 
     @property
     def socket(self) -> str:
-        """Path of its socket."""
-        return self._process.socket
+        """Path of the socket of the one that is the primary."""
+        return self._nodes[0].process.socket
 
     def kill(self) -> None:
-        """As a crash does."""
-        self._process.kill()
+        """As a crash does, to the primary."""
+        self._nodes[0].process.kill()
 
     def start(self) -> None:
         """Come back with what is on disk."""
-        self._process = start_server(self._directory, args=DURABLE)
+        primary = self._nodes[0]
+        primary.process = start_server(primary.directory, args=(*DURABLE, "--port", str(primary.port)))
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal."""
-        subprocess.run(["/bin/kill", f"-{number.name[3:]}", str(self._process.pid)], check=True)
+        """Send a signal to the primary."""
+        subprocess.run(["/bin/kill", f"-{number.name[3:]}", str(self._nodes[0].process.pid)], check=True)
+
+    def fail_over(self) -> bool:
+        """Have the replica take the place of the primary, with all that it has; false when it was not ready for that.
+
+        The old primary follows it then, and refuses to write for whoever is still connected.
+        """
+        primary, replica = self._nodes
+        with valkey.Valkey(unix_socket_path=replica.process.socket, decode_responses=True) as follower:
+            following: Any = follower
+            if not _within(10, lambda: following.info("replication")["master_link_status"] == "up"):
+                return False
+            with valkey.Valkey(unix_socket_path=primary.process.socket, decode_responses=True) as client:
+                client.execute_command("FAILOVER")
+            if not _within(10, lambda: following.info("replication")["role"] == "master"):
+                raise RuntimeError("the replica does not take over")
+        self._nodes = [replica, primary]
+        return True
+
+    def end(self) -> None:
+        """Leave neither of them."""
+        for node in self._nodes:
+            node.process.kill()
+
+    def _node(self, directory: Path, follows: int = 0) -> Node:
+        directory.mkdir(parents=True)
+        port = free_port()
+        more = ("--replicaof", "127.0.0.1", str(follows)) if follows else ()
+        args = (*DURABLE, "--port", str(port), *more)
+        return Node(str(directory), port, start_server(str(directory), args=args))
+
+
+def _within(seconds: float, condition: Callable[[], bool]) -> bool:
+    """Whether *condition* holds within *seconds*."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
 
 
 class Worker:
@@ -154,7 +208,7 @@ class Cast:
         for process in [*self._producers, *(worker._process for worker in self.workers)]:
             process.kill()
             process.wait()
-        self.server.kill()
+        self.server.end()
 
     def _producer(self, number: int, backend: str, seed: str, rate: float) -> subprocess.Popen[bytes]:
         name = f"p{number}"

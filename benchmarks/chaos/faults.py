@@ -81,6 +81,7 @@ class Faults:
             "server: kill -9": partial(self._server, self._server_kill),
             "server: frozen": partial(self._server, self._server_freeze),
             "server: SCRIPT FLUSH": partial(self._server, self._flush),
+            "server: failover": self._failover,
         }
 
     def _one(self, kind: str, rng: random.Random) -> None:
@@ -175,6 +176,16 @@ class Faults:
     def _server(self, fault: Callable[[random.Random], None], rng: random.Random) -> bool:
         with self._cast.common:
             fault(rng)
+            time.sleep(CALM)
+        return True
+
+    def _failover(self, rng: random.Random) -> bool:
+        with self._cast.common:
+            if not self._cast.server.fail_over():
+                return False
+            time.sleep(rng.choice([0, rng.uniform(0, 2)]))  # until they are told, they meet one that writes nothing
+            for proxy in self._cast.proxies:
+                proxy.lead_to(self._cast.server.socket)
             time.sleep(CALM)
         return True
 

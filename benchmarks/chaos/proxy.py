@@ -82,6 +82,10 @@ class Proxy:
         self.drip: int = CHUNK
         """Most bytes that are forwarded at a time."""
 
+    def lead_to(self, upstream: str) -> None:
+        """Take those who connect from now on to the server on the Unix socket *upstream*."""
+        self._upstream = upstream
+
     def accept(self) -> None:
         """Listen, on the same port as before."""
         self._network.run(self._accept())

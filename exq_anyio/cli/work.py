@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from typing import TYPE_CHECKING, NoReturn, TypeAlias
 
@@ -13,6 +13,7 @@ import anyio
 import click
 
 from .. import app
+from ..errors import ExqError
 from ..worker import Registry
 from .child import Child
 from .notify import Notifier
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from .probes import Look
 
 logger: logging.Logger = logging.getLogger("exq_anyio")
+
+Task: TypeAlias = "Callable[[], Coroutine[object, object, None]]"
 
 Probes: TypeAlias = "Callable[[Look], None]"
 """Begins to answer probes with what it is given to look at."""
@@ -56,12 +59,8 @@ async def _serve(config: Config, probes: Probes | None) -> bool:
         instances.append(instance)
         notifier.ready()
 
-    async with anyio.create_task_group() as tasks:
-        if notifier.watchdog:
-            tasks.start_soon(_watched, notifier)
-        ended = await app.serve(config, last_resort=leave, on_open=opened)
-        tasks.cancel_scope.cancel()
-    return ended
+    watched = partial(_watched, notifier) if notifier.watchdog else None
+    return await _beside(watched, partial(app.serve, config, last_resort=leave, on_open=opened))
 
 
 async def _watched(notifier: Notifier) -> None:
@@ -72,10 +71,24 @@ async def _watched(notifier: Notifier) -> None:
 
 
 async def _serve_child(config: Config, child: Child) -> bool:
+    return await _beside(child.obey, partial(app.serve, config, last_resort=leave, on_open=child.opened))
+
+
+async def _beside(
+    task: Callable[[], Coroutine[object, object, None]] | None, serving: Callable[[], Awaitable[bool]]
+) -> bool:
+    """Serve with *task* beside it, whether all jobs have ended; an error leaves as itself, and in no group."""
+    ended, failure = False, None
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(child.obey)
-        ended = await app.serve(config, last_resort=leave, on_open=child.opened)
+        if task is not None:
+            tasks.start_soon(task)
+        try:
+            ended = await serving()
+        except ExqError as error:
+            failure = error
         tasks.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
     return ended
 
 
