@@ -66,14 +66,14 @@ class QueueConfig:
 _QueuesInput: TypeAlias = str | Iterable[str | tuple[str, float] | QueueConfig] | Mapping[str, object]
 
 
-def _queues(value: _QueuesInput) -> tuple[QueueConfig, ...]:
 class _NotGiven(tuple[QueueConfig, ...]):
     """The queues that a node works on when nothing is said, which groups replace."""
 
 
-    if isinstance(value, Mapping):
+def _queues(value: _QueuesInput) -> tuple[QueueConfig, ...]:
     if isinstance(value, _NotGiven):
         return value
+    if isinstance(value, Mapping):
         queues = [_queue(name, setting) for name, setting in value.items()]
     elif isinstance(value, str):
         queues = [_queue_from_text(part) for part in as_listed(value)]
@@ -239,10 +239,10 @@ class Config:
     """Jobs at a time of each queue that sets no concurrency of its own: 1 or more, or ``math.inf`` (text: ``inf``,
     ``infinite``, ``infinity``)."""
 
-    poll_timeout: float = attrs.field(default=5.0, converter=as_seconds, metadata=between(0.01, 3600, "seconds"))
     total_concurrency: float = attrs.field(default=math.inf, converter=as_concurrency)
     """Jobs at a time of all queues together, whatever else limits them; while it is reached, the queues take turns."""
 
+    poll_timeout: float = attrs.field(default=5.0, converter=as_seconds, metadata=between(0.01, 3600, "seconds"))
     """Seconds of one blocking wait for jobs at an idle queue.  A job ends the wait, so that it delays nothing."""
 
     scheduler_enable: bool = attrs.field(default=True, converter=as_flag)
@@ -332,17 +332,12 @@ class Config:
     """Queues that are waited for with a connection each.  The rest are polled in rotation."""
 
     def __attrs_post_init__(self) -> None:
+        self._check_groups()
         if self.max_read_bytes < self.max_payload_bytes:
             raise ConfigError("max_read_bytes", f"must not be less than max_payload_bytes, {self.max_payload_bytes:,}")
         if isinstance(self.address().place, Cluster) and not re.match(r"[^{]*\{[^}]+\}", self.namespace):
             # A script touches several keys, which a cluster allows only for keys of one slot.
             raise ConfigError("namespace", 'needs a hash tag in a cluster, for example "{exq}"')
-        self._check_groups()
-
-    @property
-    def node_limit(self) -> float:
-        """Seconds of silence after which others take this node for dead."""
-        return self.heartbeat_interval * (self.missed_heartbeats_allowed + 1)
 
     def _check_groups(self) -> None:
         if self.groups and isinstance(self.queues, _NotGiven):
@@ -351,6 +346,11 @@ class Config:
         for group in self.groups:
             if twice := alone & group.queues.keys():
                 raise ConfigError(f"groups.{group.name}", f"queue {min(twice)!r} is in `queues` too; name it once")
+
+    @property
+    def node_limit(self) -> float:
+        """Seconds of silence after which others take this node for dead."""
+        return self.heartbeat_interval * (self.missed_heartbeats_allowed + 1)
 
     def address(self) -> Address:
         """Where Redis is, and how to connect to it."""

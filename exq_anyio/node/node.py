@@ -42,10 +42,10 @@ from .health import Health, examine
 from .performer import Performer
 from .scheduler import schedule
 from .settler import Settler
+from .shared import Shared
 from .stacks import all_stacks
 from .store import Store
 
-from .shared import Shared
 logger: logging.Logger = logging.getLogger("exq_anyio")
 
 CLEANUP = 1.0
@@ -96,6 +96,8 @@ class Node:
             self._meter, around.stock,
         )  # fmt: skip
         self._lines: dict[str, Line] = {}
+        self._groups = {group.name: Shared(group.concurrency, group.order, group.queues) for group in config.groups}
+        self._total = (Shared(config.total_concurrency),) if config.total_concurrency != inf else ()
         self._former: dict[str, float] = {}
         """Ids, ours and others', whose claim was lost, and until when something may still be put in their backup."""
         self._asked: Claim | None = None
@@ -103,8 +105,6 @@ class Node:
         self._stopping = anyio.Event()
         self._grace_scope = anyio.CancelScope()
         self._end = 0.0
-        self._groups = {group.name: Shared(group.concurrency, group.order, group.queues) for group in config.groups}
-        self._total = (Shared(config.total_concurrency),) if config.total_concurrency != inf else ()
         self._services: TaskGroup | None = None
         self._jobs: TaskGroup | None = None
         self._started = around.clock()
@@ -158,6 +158,9 @@ class Node:
                 self._jobs = jobs
                 for queue in self.config.queues:
                     self._begin(queue)
+                for group in self.config.groups:
+                    for name in group.queues:
+                        self._begin(QueueConfig(name, group.concurrency), self._groups[group.name])
                 task_status.started()
                 await self._stopping.wait()
                 await self._wind_down(jobs)
@@ -166,9 +169,6 @@ class Node:
             services.cancel_scope.cancel()
 
     def stop(self, grace: float | None = None) -> None:
-                for group in self.config.groups:
-                    for name in group.queues:
-                        self._begin(QueueConfig(name, group.concurrency), self._groups[group.name])
         """Take no more jobs, give those that run *grace* seconds (by default ``shutdown_timeout``), then end."""
         if grace is not None:
             self._grace_scope.deadline = min(self._grace_scope.deadline, anyio.current_time() + grace)
@@ -386,6 +386,19 @@ class Node:
         """The queues that jobs are taken from, and how many of each run at a time (inf: no limit)."""
         return {line.queue: line.concurrency for line in list(self._lines.values()) if not line.ending}
 
+    def _capsules(self) -> dict[str, heartbeat.Capsule]:
+        """The groups, and the queues that are in none, as process entries show them."""
+        there = self.subscriptions()
+        capsules: dict[str, heartbeat.Capsule] = {}
+        for group in self.config.groups:
+            weighted = group.order == "weighted"
+            weights = {queue: weight if weighted else 0 for queue, weight in group.queues.items() if queue in there}
+            if weights:
+                capsules[group.name] = heartbeat.Capsule(group.concurrency, group.order, weights)
+        grouped = {queue for group in self.config.groups for queue in group.queues}
+        alone = {queue: limit for queue, limit in there.items() if queue not in grouped}
+        return {**{queue: heartbeat.Capsule(limit, "strict", {queue: 0}) for queue, limit in alone.items()}, **capsules}
+
     async def subscribe(self, queue: QueueConfig) -> None:
         """Take jobs from *queue* too; if they are already taken, only the concurrency or the dequeuer changes."""
         line = self._lines.get(queue.name)
@@ -400,19 +413,6 @@ class Node:
     async def unsubscribe(self, queue: str) -> None:
         """Take no more jobs from *queue*; those that run go on."""
         line = self._lines.get(queue)
-    def _capsules(self) -> dict[str, heartbeat.Capsule]:
-        """The groups, and the queues that are in none, as process entries show them."""
-        there = self.subscriptions()
-        capsules: dict[str, heartbeat.Capsule] = {}
-        for group in self.config.groups:
-            weighted = group.order == "weighted"
-            weights = {queue: weight if weighted else 0 for queue, weight in group.queues.items() if queue in there}
-            if weights:
-                capsules[group.name] = heartbeat.Capsule(group.concurrency, group.order, weights)
-        grouped = {queue for group in self.config.groups for queue in group.queues}
-        alone = {queue: limit for queue, limit in there.items() if queue not in grouped}
-        return {**{queue: heartbeat.Capsule(limit, "strict", {queue: 0}) for queue, limit in alone.items()}, **capsules}
-
         if line is not None and not line.idle.is_set():
             dequeuer = line.dequeuer  # a subscription that waits for the line to end brings another
             line.ending = True
