@@ -25,13 +25,14 @@ from .repair import clear, delete, edit, kill, reschedule, retry, run_now
 from .run import run
 from .shell import shell
 from .top import top
+from .ui import ui
 
 INTERRUPTED, CLOSED_PIPE = 130, 141
 """Exit statuses of what ended by Ctrl-C, and because nobody reads on: what a shell says of SIGINT and SIGPIPE."""
 
 SECTIONS = {
     "Work": (run, enqueue, demo),
-    "Look": (top, health, stats, queues, nodes, busy, jobs, retries, scheduled, dead, show),
+    "Look": (top, ui, health, stats, queues, nodes, busy, jobs, retries, scheduled, dead, show),
     "Repair": (retry, run_now, kill, delete, clear, edit, reschedule),
     "Control": (cancel, quiet, stop, pause, resume),
     "More": (shell, completion),

@@ -9,11 +9,12 @@ from urllib.parse import quote
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response, StreamingResponse
+from starlette.responses import RedirectResponse, Response
 
 from . import asked, changes, pages, show
 from .access import ACTIONS, Action, check_origin, check_token
 from .body import Form, form
+from .guard import Stream
 from .refs import Ref
 from .site import SAID_COOKIE, Site
 from .visit import Visit, admit
@@ -184,7 +185,7 @@ async def post_bulk(site: Site, request: Request) -> Response:
     fields = sent.fields()
     bulk = changes.act_on_all(visit.api, action, place, asked.filter_of(fields, site.settings))
     if request.headers.get("accept") == "application/x-ndjson":
-        return StreamingResponse(changes.lines(bulk), media_type="application/x-ndjson")
+        return Stream(changes.lines(bulk), "application/x-ndjson")
     count, ended, began = 0, True, time.monotonic()
     async for step in bulk:
         count = step.done

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -23,11 +24,12 @@ async def read(request: Request) -> bytes:
         HTTPException: 413, it is too large.
     """
     parts, size = list[bytes](), 0
-    async for part in request.stream():
-        size += len(part)
-        if size > MOST_BYTES:
-            raise HTTPException(413, f"That is more than {MOST_BYTES:,} bytes.")
-        parts.append(part)
+    async with aclosing(request.stream()) as stream:
+        async for part in stream:
+            size += len(part)
+            if size > MOST_BYTES:
+                raise HTTPException(413, f"That is more than {MOST_BYTES:,} bytes.")
+            parts.append(part)
     return b"".join(parts)
 
 
@@ -52,7 +54,7 @@ class Form:
 
     def fields(self) -> dict[str, str]:
         """The first value of each."""
-        return dict(reversed(self._pairs))
+        return {name: self.get(name) for name, _ in self._pairs}
 
 
 async def form(request: Request) -> Form:

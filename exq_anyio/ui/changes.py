@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from datetime import datetime, timedelta
+from collections.abc import AsyncGenerator, Sequence
+from datetime import datetime
 from typing import cast
 
 import attrs
@@ -89,7 +89,7 @@ def act_on_all(api: Api, action: Action, place: Place, what: Filter | None) -> B
         raise HTTPException(400, f"{action}: {error}.") from None
 
 
-async def lines(bulk: Bulk[Progress]) -> AsyncIterator[bytes]:
+async def lines(bulk: Bulk[Progress]) -> AsyncGenerator[bytes, None]:
     """The progress of each step, a JSON object on a line of its own; the last one says that it is over."""
     last = Progress(looked=0, total=0, done=0, moved=0)
     async for last in bulk:
@@ -144,7 +144,7 @@ async def enqueue(q: Exq, new: NewJob) -> str:
         if new.at is not None:
             return await q.enqueue_at(new.queue, new.at, new.worker, new.args, **given)
         if new.after:
-            return await q.enqueue_in(new.queue, timedelta(seconds=new.after), new.worker, new.args, **given)
+            return await q.enqueue_in(new.queue, new.after, new.worker, new.args, **given)
         return await q.enqueue(new.queue, new.worker, new.args, **given)
     except Conflict as error:
         raise HTTPException(409, f"{error}.") from None

@@ -1,14 +1,33 @@
-"""Around every answer: the headers that keep a page to itself."""
+"""Around every answer: the headers that keep a page to itself; and answers that are streams."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
 from typing import TypeAlias
 
 from starlette.datastructures import MutableHeaders
+from starlette.responses import StreamingResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 Handle: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+class Stream(StreamingResponse):
+    """A streamed answer whose generator is closed where it was made, however the stream ends.
+
+    Starlette leaves it to the garbage collector when the browser has gone.
+    """
+
+    def __init__(self, content: AsyncGenerator[bytes, None], media_type: str) -> None:
+        super().__init__(content, media_type=media_type, headers={"x-accel-buffering": "no"})
+        self._content = content
+
+    async def stream_response(self, send: Send) -> None:
+        """See :class:`StreamingResponse`."""
+        async with aclosing(self._content):
+            await super().stream_response(send)
+
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "

@@ -11,7 +11,7 @@ import attrs
 import msgspec
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 from starlette.routing import Route
 
 from ..api import Bulk, Cancelled, Day, Entry, Jobs, NodeInfo, Place, Progress, QueueInfo, Second, ServerInfo, Stats
@@ -19,6 +19,7 @@ from ..job import JSON
 from ..setting import check_queue_name
 from . import asked, body, changes, pages, records
 from .access import Action, check_origin
+from .guard import Stream
 from .refs import Kind, Ref
 from .site import Site
 from .visit import Visit, admit
@@ -167,7 +168,7 @@ async def serve(site: Site, endpoint: Endpoint, request: Request) -> Response:
     found = await endpoint.handle(visit, taken)
     if isinstance(found, Bulk):
         if request.headers.get("accept") == "application/x-ndjson":
-            return StreamingResponse(changes.lines(found), media_type="application/x-ndjson")
+            return Stream(changes.lines(found), "application/x-ndjson")
         found = await found
     return answer(found)
 

@@ -91,7 +91,7 @@ class Shown:
 
     @property
     def raw_args(self) -> str:
-        """Its arguments as they are, in JSON."""
+        """Its arguments as they are, in JSON: what is not to be seen may be spelt out in it."""
         return "[]" if self.job is None else encode({"": self.job.args}).decode()[4:-1]
 
     @property

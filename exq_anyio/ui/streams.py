@@ -8,7 +8,7 @@ so nobody keeps a permission that is gone, and no server waits long for it when 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from functools import partial
 from typing import cast
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -18,10 +18,11 @@ import attrs
 import msgspec
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 from starlette.routing import Match, Route
 
 from ..errors import ExqError
+from .guard import Stream
 from .pages import Data, Page, summary
 from .site import Site
 from .visit import Visit, admit
@@ -44,9 +45,7 @@ async def stream(site: Site, routes: list[tuple[Route, Page]], request: Request)
     visit = await admit(site, request, "read", ask_all=True)
     interval = visit.number("every", 2, INTERVALS[0], INTERVALS[-1])
     looking = looked_at(routes, visit)
-    return StreamingResponse(
-        events(looking, interval), media_type="text/event-stream", headers={"x-accel-buffering": "no"}
-    )
+    return Stream(events(looking, interval), "text/event-stream")
 
 
 def looked_at(routes: list[tuple[Route, Page]], visit: Visit) -> Looking:
@@ -62,7 +61,7 @@ def looked_at(routes: list[tuple[Route, Page]], visit: Visit) -> Looking:
     raise HTTPException(404, "There is no such page.")
 
 
-async def events(looking: Looking, interval: float) -> AsyncIterator[bytes]:
+async def events(looking: Looking, interval: float) -> AsyncGenerator[bytes, None]:
     """The events of one stream."""
     page, visit = looking.page, looking.visit
     site, sent = visit.site, dict[str, bytes]()

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from html.parser import HTMLParser
 from types import TracebackType
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import unquote, urlencode
 
+import anyio
 import attrs
 import httpx
+import msgspec
+from anyio.streams.memory import MemoryObjectReceiveStream
+from starlette.requests import ClientDisconnect
 
 
 @attrs.define
@@ -143,3 +148,81 @@ class Visitor:
         """Ask the JSON API."""
         response = await self.client.request(method, f"/api{path}", json=body if method == "POST" else None)
         return response.status_code, response.json()
+
+
+@attrs.define
+class Answer:
+    """An answer while it comes."""
+
+    parts: MemoryObjectReceiveStream[bytes]
+    status: int = 0
+    headers: dict[str, str] = attrs.field(factory=dict)
+
+    async def event(self, name: str) -> Any:
+        """The data of the next server-sent event of that name."""
+        with anyio.fail_after(10):
+            async for part in self.parts:
+                lines = part.decode().splitlines()
+                if lines and lines[0] == f"event: {name}":
+                    return msgspec.json.decode(lines[1].removeprefix("data: "))
+        raise AssertionError(f"the stream ended before an event {name}")
+
+    async def rest(self) -> bytes:
+        """All that is still to come."""
+        with anyio.fail_after(10):
+            return b"".join([part async for part in self.parts])
+
+
+@asynccontextmanager
+async def asking(
+    app: Any,
+    path: str,
+    *,
+    method: str = "GET",
+    headers: Mapping[str, str] | None = None,
+    body: Sequence[bytes] = (b"",),
+    spec: str = "2.3",
+) -> AsyncGenerator[Answer, None]:
+    """Ask *app* as a server does, and read the answer as it comes; the browser leaves at the end of the block."""
+    path, _, query = path.partition("?")
+    given = {"host": "localhost", **(headers or {})}
+    scope = {
+        "type": "http", "asgi": {"version": "3.0", "spec_version": spec}, "http_version": "1.1", "method": method,
+        "scheme": "http", "path": unquote(path), "raw_path": path.encode(), "query_string": query.encode(),
+        "root_path": "", "headers": [(name.encode(), value.encode()) for name, value in given.items()],
+        "client": ("127.0.0.1", 50_000), "server": ("localhost", 80), "state": {},
+    }  # fmt: skip
+    into, out = anyio.create_memory_object_stream[bytes](100)
+    answer, started, left = Answer(out), anyio.Event(), anyio.Event()
+    waiting = [{"type": "http.request", "body": part, "more_body": True} for part in body]
+    waiting.append({"type": "http.request", "body": b"", "more_body": False})
+
+    async def receive() -> Mapping[str, Any]:
+        if waiting:
+            return waiting.pop(0)
+        await left.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Mapping[str, Any]) -> None:
+        if left.is_set() and spec >= "2.4":
+            raise OSError("the browser has gone")
+        if message["type"] == "http.response.start":
+            answer.status = message["status"]
+            answer.headers = {name.decode(): value.decode() for name, value in message["headers"]}
+            started.set()
+        elif message.get("body") and not left.is_set():
+            await into.send(bytes(message["body"]))
+
+    async def serve() -> None:
+        with into:
+            try:
+                await app(scope, receive, send)
+            except ClientDisconnect:
+                assert left.is_set()
+
+    with out:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(serve)
+            await started.wait()
+            yield answer
+            left.set()
