@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import math
 import re
@@ -17,7 +18,6 @@ from docutils.statemachine import StringList
 from sphinx.pycode import ModuleAnalyzer
 from sphinx.util.docutils import SphinxDirective
 
-import exq_anyio as exq
 from exq_anyio.cli.main import SECTIONS
 from exq_anyio.config import Config, RedisOptions, SentinelOptions
 from exq_anyio.load import _CODE_ONLY
@@ -27,6 +27,8 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 SETTINGS = {"Config": Config, "RedisOptions": RedisOptions, "SentinelOptions": SentinelOptions}
 
 BELOW = re.compile(r"see :class:`(Redis|Sentinel)Options`")
+
+DEFAULT = re.compile(r"attr_dict\['(\w+)'\]\.default")
 
 LANGUAGES = {".py": "python", ".rb": "ruby", ".md": "markdown"}
 
@@ -104,19 +106,26 @@ def _variable(name: str) -> str:
 
 
 class Names(Made):
-    """``.. exq-names::``: the public names that the page does not show otherwise."""
+    """``.. exq-names:: module``: the public names that the page does not show otherwise; *made* ones without a call."""
+
+    required_arguments = 1
+    option_spec: ClassVar = {"called": directives.unchanged}
 
     def lines(self) -> Iterator[str]:
         """See Made."""
+        module = importlib.import_module(self.arguments[0])
         page = Path(self.env.doc2path(self.env.docname)).read_text(encoding="utf-8")
-        shown = {line.split("::")[1].strip(" ()") for line in page.splitlines() if line.startswith(".. auto")}
-        errors = {name for name in exq.__all__ if getattr(getattr(exq, name), "__module__", "") == "exq_anyio.errors"}
-        for name in sorted(set(exq.__all__) - shown - errors - {"Middleware", "__version__"}):
-            public = getattr(exq, name)
-            if inspect.isclass(public):
-                yield from (f".. autoclass:: {name}", "    :members:", "")
-            else:
-                yield from (f".. auto{'function' if inspect.isroutine(public) else 'data'}:: {name}", "")
+        told = {line.split("::")[1].strip(" ()") for line in page.splitlines() if line.startswith(".. auto")}
+        told |= {"Middleware", "__version__"}
+        yield from (f".. currentmodule:: {module.__name__}", "")
+        for name in module.__all__:
+            public = getattr(module, name)
+            if name in told or getattr(public, "__module__", "") == "exq_anyio.errors":
+                continue
+            kind = "class" if inspect.isclass(public) else "function" if inspect.isroutine(public) else "data"
+            made = kind == "class" and "called" in self.options and name not in self.options["called"].split()
+            yield f".. auto{kind}:: {name}{'()' if made else ''}"
+            yield from ([":members:".rjust(13), ""] if kind == "class" else [""])
 
 
 class Commands(Made):
@@ -129,8 +138,8 @@ class Commands(Made):
             for command in commands:
                 title = f"``exq {command.name}``"
                 yield from (title, "^" * len(title), "", ".. code-block:: text", "")
-                context = click.Context(command, info_name=f"exq {command.name}", max_content_width=100)
-                context.terminal_width = 100
+                context = click.Context(command, info_name=f"exq {command.name}", max_content_width=90)
+                context.terminal_width = 90
                 for line in command.get_help(context).splitlines():
                     yield f"    {line}"
                 yield ""
@@ -165,10 +174,21 @@ def _first(path: Path) -> tuple[bool, bool, str]:
     return path.name.startswith("test"), path.name == "__init__.py", str(path)
 
 
+def write_defaults(
+    app: Any, what: str, name: str, found: Any, options: Any, signature: str | None, returned: str | None
+) -> tuple[str | None, str | None]:
+    """Write the defaults of attrs classes into their signatures, where autodoc finds the code that attrs made."""
+    if signature and what == "class" and attrs.has(found):
+        fields = attrs.fields_dict(found)
+        signature = DEFAULT.sub(lambda default: shown(fields[default[1]].default), signature).replace("NOTHING", "...")
+    return signature, returned
+
+
 def setup(app: Any) -> dict[str, bool]:
     """See Sphinx."""
     app.add_directive("exq-settings", Settings)
     app.add_directive("exq-names", Names)
     app.add_directive("exq-commands", Commands)
     app.add_directive("exq-examples", Examples)
+    app.connect("autodoc-process-signature", write_defaults)
     return {"parallel_read_safe": False, "parallel_write_safe": True}

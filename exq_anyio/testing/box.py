@@ -24,14 +24,14 @@ from ..resource import AnyResource, Stock, Supply
 from ..worker import Registry
 from .caller import in_callers_thread
 from .clock import MovedClock
-from .jobs import EnqueuedJob, Performed, Place
+from .jobs import EnqueuedJob, JobPlace, Performed
 from .memory import MemoryStore
 from .world import KEYS, World
 
 CHANCE = 0.5
 """What chance always says, so that a retry is due at the same second each time."""
 
-SETS: tuple[Place, ...] = ("schedule", "retry", "dead")
+SETS: tuple[JobPlace, ...] = ("schedule", "retry", "dead")
 
 
 @attrs.frozen
@@ -179,7 +179,7 @@ class Site:
         return known[-1] if known else self.crews[-1]
 
 
-def _kept(payload: bytes, queue: str | None, place: Place, score: float | None) -> EnqueuedJob:
+def _kept(payload: bytes, queue: str | None, place: JobPlace, score: float | None) -> EnqueuedJob:
     job = Job.decode(payload, queue)
     due = None if score is None else datetime.fromtimestamp(score, UTC)
     return EnqueuedJob(job.record, payload, job.queue, place, due)
@@ -210,7 +210,7 @@ class Box:
         for at, job in enumerate(jobs):
             if at not in holders:
                 self._numbers.setdefault(job.jid, len(self._numbers))
-                place: Place = "queue" if job.due is None else "schedule"
+                place: JobPlace = "queue" if job.due is None else "schedule"
                 self.sent.append(_kept(job.payload, job.queue, place, job.due))
 
     def kept(self) -> list[EnqueuedJob]:

@@ -10,7 +10,7 @@ import attrs
 from ..job import Job
 from ..outcome import Kind
 
-Place: TypeAlias = Literal["queue", "schedule", "retry", "dead"]
+JobPlace: TypeAlias = Literal["queue", "schedule", "retry", "dead"]
 """Where a job is."""
 
 
@@ -18,7 +18,7 @@ Place: TypeAlias = Literal["queue", "schedule", "retry", "dead"]
 class EnqueuedJob(Job):
     """A job as it is on the wire; what a :class:`~exq_anyio.job.Job` has, and where and when it is due."""
 
-    place: Place = "queue"
+    place: JobPlace = "queue"
     """Where it is."""
     due: datetime | None = None
     """When it is due, or when it died; None for a job in its queue."""

@@ -27,7 +27,7 @@ from ..worker import Registry
 from . import caller, expect
 from .box import Box, Crew, Shared
 from .idle import IdleNode
-from .jobs import EnqueuedJob, Performed, Place
+from .jobs import EnqueuedJob, JobPlace, Performed
 
 T = TypeVar("T")
 
@@ -131,7 +131,7 @@ class Mock(StandIn):
     # -- to look
 
     def jobs(
-        self, queue: str | None = None, worker: WorkerRef | None = None, place: Place | None = None
+        self, queue: str | None = None, worker: WorkerRef | None = None, place: JobPlace | None = None
     ) -> list[EnqueuedJob]:
         """The jobs that wait to be performed: in a queue, scheduled, or to be retried; with *place* those there.
 
@@ -337,7 +337,7 @@ class _restored(AbstractContextManager[None]):  # used like a function
         _scopes.set(self._scopes)
 
 
-def _is_at(place: Place, wanted: Place | None) -> bool:
+def _is_at(place: JobPlace, wanted: JobPlace | None) -> bool:
     return place != "dead" if wanted is None else place == wanted
 
 
