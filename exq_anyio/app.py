@@ -275,7 +275,7 @@ async def _live(
     with anyio.CancelScope() as scope:
         async with AsyncExitStack() as stack:
             address = await _started(settings.address(), stack)
-            keys = Keys(settings.namespace)
+            keys = Keys(settings.namespace, settings.resque_queues)
             connect = partial(open_connections, address, dialer(address, settings.namespace))
             connections = await stack.enter_async_context(connect())
             await connections.check()

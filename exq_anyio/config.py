@@ -34,6 +34,7 @@ from .setting import (
     as_optional_concurrency,
     as_optional_text,
     as_password,
+    as_queue_names,
     as_resources,
     as_seconds,
     as_socket,
@@ -266,6 +267,11 @@ class Config:
         default=180 * 86400.0, converter=as_seconds, metadata=between(1, math.inf, "seconds")
     )
     """Seconds that a dead job is kept: 180 days."""
+
+    resque_queues: frozenset[str] = attrs.field(default=frozenset[str](), converter=as_queue_names)
+    """Queues that Resque pushes to or works too: jobs are put at their tail and taken from their head, as Resque does,
+    so that all are taken in the order in which they came.  ``"*"``: all queues.  Every program of ours that enqueues to
+    such a queue or works on it must know."""
 
     mode: frozenset[Mode] = attrs.field(default=frozenset[Mode](["default"]), converter=as_modes)
     """What the instance does: ``"default"`` (everything), ``"enqueuer"``, ``"api"``, or several of them."""

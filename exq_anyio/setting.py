@@ -229,6 +229,11 @@ def as_listed(value: object) -> tuple[object, ...]:
     return tuple(value)
 
 
+def as_queue_names(value: str | Iterable[str]) -> frozenset[str]:
+    """Names of queues, or ``"*"``."""
+    return frozenset(name if name == "*" else check_queue_name(cast("str", name)) for name in as_listed(value))
+
+
 def as_modes(value: str | Iterable[str]) -> frozenset[Mode]:
     """At least one mode."""
     modes = as_listed(value)

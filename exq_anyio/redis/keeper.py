@@ -121,7 +121,10 @@ class RedisKeeper:
         if names is None:
             (names,) = await self._names(self._keys.queues)
         keys = [self._keys.queues, self._keys.paused, *map(self._keys.queue, names)]
-        now, *flat = cast("list[bytes | int]", await self._script("queues", keys, list(names)))
+        now, *flat = cast(
+            "list[bytes | int]",
+            await self._script("queues", keys, [*names, *(int(self._keys.resque(name)) for name in names)]),
+        )
         groups = zip(names, flat[::4], flat[1::4], flat[2::4], flat[3::4], strict=True)
         return float(now), [
             QueueSeen(
@@ -261,7 +264,8 @@ class RedisKeeper:
         elif change.to == place and not change.next_taken:
             args += ("e", *old, change.payload)
         else:
-            op, key = "f" if change.next_taken else "q", _put(keys, places, self._key(change.to))
+            front = change.next_taken != self._keys.resque(change.to.queue)
+            op, key = "f" if front else "q", _put(keys, places, self._key(change.to))
             args += (op, *old, change.payload, key, change.to.queue)
 
     async def _names(self, *keys: str) -> list[list[str]]:

@@ -6,6 +6,7 @@ Names and meanings are Sidekiq's and Exq's where they have them (``queues`` to `
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import UTC, datetime
 
 from .. import metrics
@@ -15,7 +16,8 @@ from ..job import Timestamps
 class Keys:
     """The keys under one namespace; ``""`` means no prefix at all."""
 
-    def __init__(self, namespace: str) -> None:
+    def __init__(self, namespace: str, resque_queues: Collection[str] = ()) -> None:
+        self._resque_queues = resque_queues
         prefix = f"{namespace}:" if namespace else ""
         self.prefix: str = prefix
         self.queues: str = f"{prefix}queues"
@@ -35,8 +37,12 @@ class Keys:
         self.leases: str = f"{prefix}leases"
         """Set: the ids of nodes with a lease."""
 
+    def resque(self, queue: str) -> bool:
+        """Whether the queue is Resque's too: pushed at the tail, taken at the head."""
+        return bool(self._resque_queues) and (queue in self._resque_queues or "*" in self._resque_queues)
+
     def queue(self, name: str) -> str:
-        """List: pushed at the head, taken at the tail."""
+        """List: pushed at the head, taken at the tail; the other way round where :meth:`resque` says so."""
         return f"{self.prefix}queue:{name}"
 
     def backup(self, node_id: str, queue: str) -> str:

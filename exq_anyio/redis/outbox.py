@@ -127,7 +127,7 @@ class RedisOutbox:
                 if queue not in places:
                     keys.append(self._keys.queue(queue))
                     places[queue] = len(keys)
-                args += ("q", places[queue], queue)
+                args += ("Q" if self._keys.resque(queue) else "q", places[queue], queue)
             if job.lock is not None:
                 token, duration = job.lock
                 keys.append(self._keys.unique(token))

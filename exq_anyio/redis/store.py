@@ -81,7 +81,7 @@ class RedisStore:
                 claim,
                 "fetch",
                 [keys.lease(claim.node_id), keys.queue(queue), keys.backup(claim.node_id, queue), keys.paused],
-                [claim.token, min(limit, FETCH_LIMIT), queue],
+                [claim.token, min(limit, FETCH_LIMIT), queue, int(keys.resque(queue))],
             ),
         )
         return Fetched(payloads, held, paused == 1)
@@ -93,12 +93,13 @@ class RedisStore:
             await self._rotation.wait(queue, seconds)
             return None
         source, backup = self._keys.queue(queue), self._keys.backup(claim.node_id, queue)
+        end = "LEFT" if self._keys.resque(queue) else "RIGHT"
         self._waiting[queue] = object()
         try:
             if not await self._may_end_waits():
                 seconds = min(seconds, REFUSED_WAIT)
             taken = await link.request(
-                b"BLMOVE", source, backup, "RIGHT", "LEFT", repr(seconds), timeout=seconds + self._connections.timeout
+                b"BLMOVE", source, backup, end, "LEFT", repr(seconds), timeout=seconds + self._connections.timeout
             )
         except RedisFull:
             # A full server refuses to block for a move; the fetch script moves all the same.
@@ -152,7 +153,7 @@ class RedisStore:
             if settlement.queue != queue:
                 queue = settlement.queue
                 keys += (self._keys.backup(claim.node_id, queue), self._keys.queue(queue))
-                args += ("q", len(keys) - 1, len(keys))
+                args += ("Q" if self._keys.resque(queue) else "q", len(keys) - 1, len(keys))
             _add_operation(args, settlement)
             if settlement.unlock is not None:
                 token, jid = settlement.unlock
@@ -201,7 +202,7 @@ class RedisStore:
             if place is None:
                 keys.append(self._keys.queue(move.queue))
                 place = places[move.queue] = len(keys)
-            args += (move.member, move.payload, place, move.queue)
+            args += (move.member, move.payload, -place if self._keys.resque(move.queue) else place, move.queue)
         return cast("int", await self._script("promote", keys, args))
 
     async def trim_dead(self, limit: int) -> int:
@@ -299,8 +300,9 @@ class RedisStore:
         keys = self._keys
         names = [keys.lease(node_id), keys.backup(node_id, queue), keys.queue(queue), keys.dead, keys.queues]
         args: list[Argument] = [queue, repr(now)]
+        back = "Q" if keys.resque(queue) else "q"
         for move in moves:
-            args += (move.member, move.payload, "x" if move.queue is None else "q")
+            args += (move.member, move.payload, "x" if move.queue is None else back)
         return cast("int", await self._script("rescue", names, args))
 
     async def bury(self, node_id: str) -> None:

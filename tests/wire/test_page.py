@@ -21,11 +21,11 @@ NAMED = {name for line in PAGE.split("\n") if line.startswith("|") for name in r
 
 def keys() -> list[str]:
     keys = Keys("")
-    plain = [value for name, value in vars(keys).items() if name != "prefix"]
+    plain = [value for name, value in vars(keys).items() if name != "prefix" and name[0] != "_"]
     made = []
     for name, function in inspect.getmembers(Keys, inspect.isfunction):
         parameters = list(inspect.signature(function).parameters)[1:]
-        if name not in ("__init__", "stats") and "at" not in parameters:
+        if name not in ("__init__", "stats", "resque") and "at" not in parameters:
             made.append(getattr(keys, name)(*[f"<{parameter}>" for parameter in parameters]))
     made += ["j\\|<YYYYMMDD>\\|<H>:<M>", "j\\|<YYMMDD>\\|<H>:<MM>", "j\\|<YYMMDD>\\|<H>:<M>"]
     made += ["<worker>-<DD>-<HH>:<M>", "h\\|<worker>-<D>-<H>:<M>", "<YYYYMMDD>-marks"]

@@ -6,7 +6,7 @@
 --         d payload position                   delete
 --         e payload position new               replace it where it is, in a list
 --         q payload position new key name      to the head of the queue at KEYS[key]
---         f payload position new key name      to the end of the queue that is taken from next
+--         f payload position new key name      to its tail
 --         z payload position new key score     to the sorted set at KEYS[key]
 --         u key jid                            the entry before, if it was there, frees the lock that jid holds
 --       The position in a list is where it was seen, from the head.

@@ -5,6 +5,7 @@
 -- ARGV  1 token, 2 number of this settle, 3 most dead jobs, 4 score of the oldest dead job kept,
 --       then a list of operations; a capital letter looks for the payload from the head, a small one from the tail:
 --         q backup queue        the jobs that follow were taken from KEYS[queue] to KEYS[backup]
+--         Q backup queue        likewise, from its head: it is Resque's too
 --         d payload             done: counts as processed
 --         f payload             failed and gone: counts as processed and failed
 --         r payload entry score to retry: processed and failed
@@ -47,13 +48,14 @@ while at <= #ARGV do
 end
 if bad then return bad end
 
-local backup, queue, answer, was_there, died = nil, nil, {}, false, false
+local backup, queue, back, answer, was_there, died = nil, nil, nil, {}, false, false
 local processed, failed = 0, 0
 at = FIRST
 while at <= #ARGV do
   local op = string.lower(ARGV[at])
   if op == 'q' then
     backup, queue = KEYS[tonumber(ARGV[at + 1])], KEYS[tonumber(ARGV[at + 2])]
+    back = op == ARGV[at] and 'RPUSH' or 'LPUSH'
   elseif op == 'u' then
     local key = KEYS[tonumber(ARGV[at + 1])]
     if was_there and redis.call('GET', key) == ARGV[at + 2] then redis.call('DEL', key) end
@@ -63,7 +65,7 @@ while at <= #ARGV do
     if was_there then
       processed, failed = processed + counts[op][1], failed + counts[op][2]
       if op == 'b' then
-        redis.call('RPUSH', queue, ARGV[at + 2])
+        redis.call(back, queue, ARGV[at + 2])
       elseif target[op] then
         add(KEYS[target[op]], ARGV[at + 3], ARGV[at + 2])
         died = died or target[op] == 4
