@@ -3,6 +3,7 @@
 It needs Python and the package index, nothing else.
 """
 
+import json
 import os
 import shutil
 import subprocess
@@ -100,10 +101,28 @@ def build(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def bench(session: nox.Session) -> None:
-    """Jobs a second beside the bare sketch; arguments go to the harness instead."""
-    session.install("--quiet", "--editable", ".[test]")
+    """Jobs a second beside the bare sketch; arguments go to the harness instead, and ``peers`` installs those first."""
+    session.install("--quiet", "--editable", ".[test]", *group("bench"))
     arguments = session.posargs or ["throughput", "--runs", "3", "--jobs", "20000", "--contenders", "sketch,engine"]
-    session.run("python", "-m", "benchmarks.harness", *arguments)
+    if arguments[0] == "peers":
+        _install_peers(session)
+    if arguments[0] == "report":
+        session.run("python", "-m", "benchmarks.report", *arguments[1:])
+    else:
+        session.run("python", "-m", "benchmarks.harness", *arguments)
+
+
+def _install_peers(session: nox.Session) -> None:
+    """The newest release of each, in a venv of its own: no two of them need to agree on a third."""
+    list_all = (
+        "from benchmarks.roster import *; print(json.dumps({name: peer.packages for name, peer in PEERS.items()}))"
+    )
+    peers: dict[str, list[str]] = json.loads(str(session.run("python", "-c", f"import json; {list_all}", silent=True)))
+    del peers["exq_anyio"]
+    for name, packages in peers.items():
+        venv = HERE / ".nox" / "peers" / name
+        session.run("uv", "venv", "--quiet", "--clear", str(venv))
+        session.run("uv", "pip", "install", "--quiet", "--python", str(venv), *packages)
 
 
 @nox.session(default=False)

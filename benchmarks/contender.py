@@ -49,6 +49,12 @@ async def fill(redis: coredis.Redis[bytes], jobs: int) -> None:
         await redis.lpush(QUEUE, [payload() for _ in range(min(PAYLOADS_A_COMMAND, jobs - start))])
 
 
+async def server_counts(redis: coredis.Redis[bytes]) -> tuple[int, int]:
+    """How many commands the server has executed, those inside of scripts among them, and how often it read."""
+    info = await redis.info("stats")
+    return int(str(info["total_commands_processed"])), int(str(info["total_reads_processed"]))
+
+
 def percentile(values: list[float], fraction: float) -> float:
     """The smallest of *values* that at least *fraction* of them do not exceed."""
     ranked = sorted(values)
