@@ -9,6 +9,7 @@ import anyio
 import msgspec
 import pytest
 import trio
+import trio.testing
 
 from exq_anyio import worker, worker_job
 from exq_anyio.errors import RedisError
@@ -97,6 +98,54 @@ async def test_after_an_outage_everybody_is_given_time_anew(
         await trio.sleep(100)
     # It was away from 33 to 36 s, and looked again at 41; at 71 s that is just 30 s ago.
     assert ran == [(76, "1")]
+
+
+@pytest.mark.parametrize("hours", [1, -1])
+async def test_after_a_failover_to_a_server_with_another_clock_nobody_robs_anybody(
+    mock_clock: trio.testing.MockClock, quick: object, ran: list[tuple[float, str]], hours: int
+) -> None:
+    skew = [0.0]
+    world = World(lambda: EPOCH + mock_clock.current_time() + skew[-1])
+    other = await stranger(world, "elsewhere#1", limit=30.0)
+    left(world, "elsewhere#1", job("1"))
+    async with trio.open_nursery() as nursery, working(world, quick, heartbeat_interval=5) as site:
+        nursery.start_soon(other.beat_every, 5)
+        await trio.sleep(12)
+        site.store.away()
+        skew.append(hours * 3600.0)  # what is written there was written by the old clock
+        await trio.sleep(1)
+        site.store.back()
+        await trio.sleep(200)
+        assert (ran, site.node.claim.node_id, other.store.world.sets["leases"]) == (
+            [], "host#1", {"host#1", "elsewhere#1"},
+        )  # fmt: skip
+        # Who beats no more by the new clock is dead by it.
+        nursery.cancel_scope.cancel()
+        with anyio.CancelScope(shield=True):
+            await trio.sleep(60)
+            assert [jid for _, jid in ran] == ["1"]
+
+
+@pytest.mark.parametrize("hours", [1, -1])
+async def test_who_is_silent_since_before_a_failover_is_not_taken_for_dead_by_the_clocks_alone(
+    mock_clock: trio.testing.MockClock, quick: object, ran: list[tuple[float, str]], hours: int
+) -> None:
+    skew = [0.0]
+    world = World(lambda: EPOCH + mock_clock.current_time() + skew[-1])
+    await stranger(world, "elsewhere#1", limit=30.0)
+    left(world, "elsewhere#1", job("1"))
+    async with working(world, quick, heartbeat_interval=5) as site:
+        await trio.sleep(12)
+        site.store.away()
+        skew.append(hours * 3600.0)
+        await trio.sleep(1)
+        site.store.back()
+        await trio.sleep(25)
+        assert ran == []  # an hour old, or in the future, by a clock that it was not written by
+        await trio.sleep(4000)
+        # Where the new clock is behind, it takes until that has caught up.
+        ((at_second, _),) = ran
+        assert at_second < 60 if hours == 1 else 3600 < at_second < 3700
 
 
 async def test_exqs_nodes_get_six_minutes(world: World, quick: object, ran: list[tuple[float, str]]) -> None:
