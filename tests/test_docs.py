@@ -104,7 +104,9 @@ def test_the_programs_of_a_document_run(document: str, place: Path) -> None:
 def test_the_tests_of_a_document_pass(document: str, place: Path) -> None:
     tests = [file for file in write_files(document, place) if Path(file).name.startswith("test_")]
     if tests:
-        command = [sys.executable, "-W", "error", "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests]
+        without = ("cacheprovider", "hypothesispytest", "faker")  # these take longer to load than the tests take
+        options = ["-q", *(f"-pno:{plugin}" for plugin in without)]
+        command = [sys.executable, "-W", "error", "-m", "pytest", *options, *tests]
         ended = subprocess.run(
             command, env={**os.environ, "PYTHONPATH": str(place)}, capture_output=True, timeout=60, check=False
         )
