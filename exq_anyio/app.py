@@ -331,8 +331,10 @@ async def _started(address: Address, stack: AsyncExitStack) -> Address:
     if not isinstance(address.place, Embedded):
         return address
     from .redis.embedded import embedded_server
+    from .redis.kept import kept_server
 
-    server = await stack.enter_async_context(embedded_server(address.place.directory))
+    directory = address.place.directory
+    server = await stack.enter_async_context(kept_server(directory) if directory else embedded_server())
     return attrs.evolve(address, place=Unix(server.socket))
 
 

@@ -30,8 +30,8 @@ STOP_TIMEOUT = 5.0
 
 _SOCKET = "valkey.sock"
 _LOG = "valkey.log"
-_LONGEST_SOCKET_PATH = 103
-"""Bytes.  ``sun_path`` holds 108 on Linux and 104 on macOS, one of them for the NUL at the end."""
+LONGEST_SOCKET_PATH = 103
+"""Bytes of a socket's path.  ``sun_path`` holds 108 on Linux and 104 on macOS, one of them for the NUL at the end."""
 
 # The server must not outlive us, not even after kill -9, when nobody is left to stop it.  PR_SET_PDEATHSIG will not do:
 # it fires when the *thread* that forked ends, and ours is often a pool's; it also needs code between fork and exec, and
@@ -80,9 +80,9 @@ class ServerProcess(EmbeddedServer):
             RedisUnavailable: it ended, or was silent for :data:`START_TIMEOUT`; the message holds the end of its log.
         """
         deadline = time.monotonic() + START_TIMEOUT
-        while not _answers(self.socket):
+        while not answers(self.socket):
             if self._process.poll() is not None or time.monotonic() > deadline:
-                log_end = _last_lines(os.path.join(self.directory, _LOG))
+                log_end = last_lines(os.path.join(self.directory, _LOG))
                 raise RedisUnavailable("embedded://", f"the server does not start; the end of its log: {log_end}")
             time.sleep(0.002)
 
@@ -124,20 +124,16 @@ def start_server(directory: str, *, args: Sequence[str] = ()) -> ServerProcess:
 
 
 @asynccontextmanager
-async def embedded_server(
-    directory: str = "", *, extra: Mapping[str, str] | None = None
-) -> AsyncIterator[EmbeddedServer]:
+async def embedded_server(*, extra: Mapping[str, str] | None = None) -> AsyncIterator[EmbeddedServer]:
     """Run a private server for the length of the block; its process and its directory are gone after it.
 
     It keeps nothing on disk, has no port, and is out of reach of other users.  *extra* are settings of ``valkey.conf``
     that win over ours.
 
     Raises:
-        ConfigError: a *directory* was given, or there is no server to start (see :func:`find_binary`).
+        ConfigError: there is no server to start (see :func:`find_binary`).
         RedisUnavailable: it does not come up; the message holds the end of its log.
     """
-    if directory:
-        raise ConfigError("url", "embedded://DIR is not offered yet; use embedded:// (private) or a redis:// url")
     args = [word for name, value in (extra or {}).items() for word in (f"--{name}", value)]
     binary = await anyio.to_thread.run_sync(find_binary)
     with private_directory() as private:
@@ -156,7 +152,7 @@ async def embedded_server(
 def private_directory() -> Iterator[str]:
     """Make a directory for this user alone, with a path short enough for a socket in it; remove it after the block."""
     base = tempfile.gettempdir()
-    if len(os.fsencode(f"{base}/exq-12345678/{_SOCKET}")) > _LONGEST_SOCKET_PATH:
+    if len(os.fsencode(f"{base}/exq-12345678/{_SOCKET}")) > LONGEST_SOCKET_PATH:
         base = "/tmp"
     directory = tempfile.mkdtemp(prefix="exq-", dir=base)
     try:
@@ -207,8 +203,8 @@ def _spawn(binary: str, directory: str, args: Sequence[str], *, private: bool = 
     return ServerProcess(socket=path, pid=process.pid, directory=directory, process=process)
 
 
-def _answers(path: str) -> bool:
-    """Tell whether a server serves at *path*: it has loaded its data, and may ask for a password."""
+def answers(path: str) -> bool:
+    """Whether a server serves at *path*: it has loaded its data, and may ask for a password."""
     with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(1)
         try:
@@ -219,7 +215,8 @@ def _answers(path: str) -> bool:
             return False
 
 
-def _last_lines(path: str, count: int = 6) -> str:
+def last_lines(path: str, count: int = 6) -> str:
+    """The end of the log at *path*, on one line."""
     with open(path, encoding="utf-8", errors="replace") as log:
         lines = [line.strip() for line in log if line.strip()]
     return " | ".join(lines[-count:]) or "(empty)"

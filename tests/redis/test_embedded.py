@@ -318,12 +318,6 @@ def test_a_platform_without_a_server_is_a_config_error(monkeypatch: pytest.Monke
         embedded.find_binary()
 
 
-async def test_a_directory_is_refused() -> None:
-    with pytest.raises(ConfigError, match="embedded://DIR is not offered yet"):
-        async with embedded_server("somewhere"):
-            pytest.fail("it cannot have started")
-
-
 @pytest.mark.parametrize("name", ["x" * 150, "ü" * 45, "a 'b' \"c\" %41 $HOME #?"])
 async def test_any_tmpdir_works(temporary: pathlib.Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     odd = temporary / name
