@@ -36,6 +36,16 @@ MOST = 1_000
 """Most jobs that one fetch takes, however many slots are free."""
 
 
+LOOK = 60.0
+"""Seconds for which a queue that was seen empty is only waited for: a look costs the server five times as much.
+
+Whatever else may have changed meanwhile is told: a pause by a signal, a claim that is lost by the heartbeat."""
+
+
+NEVER = ("", -math.inf)
+"""Stands for a look that has not been taken."""
+
+
 class Dequeuer(Protocol):
     """Decides whether a queue may be polled now, and how many jobs may be taken from it (Exq's Dequeue behaviour)."""
 
@@ -121,6 +131,10 @@ class Line:
     """The limits that it shares with other lines."""
     turned: float = attrs.field(factory=monotonic)
     """When its poller last began to look (monotonic seconds)."""
+    dry: tuple[str, float] = NEVER
+    """The claim under which it was seen empty, and when; nothing has come since (seconds of the event loop)."""
+    shaken: float = -math.inf
+    """When taking jobs last failed: for a while a command that we gave up may still be executed."""
 
     def recheck(self) -> None:
         """Have the poller ask the queue again before it waits, or goes on to wait, for anything."""
@@ -131,6 +145,12 @@ class Line:
     def is_full(self) -> bool:
         """Whether a limit that it shares has no slot for one more job, which came at the end of a wait."""
         return not all(limit.admits(self) for limit in self.limits)
+
+    def needs_look(self, claim: Claim) -> bool:
+        """Whether the queue is to be asked before it is waited for."""
+        (token, since), now = self.dry, anyio.current_time()
+        told = token == claim.token and not self.stale and not self.limits
+        return not told or now - since > LOOK or now - self.shaken < LOOK
 
     def take(self, job: Job) -> int:
         """Note that *job* is in the backup queue; its number."""
@@ -151,6 +171,11 @@ class Line:
         """Let others have the slots, while nothing can be taken."""
         for limit in self.limits:
             limit.step_back(self)
+
+    def trouble(self) -> None:
+        """Note that taking jobs has failed."""
+        self.shaken, self.dry = anyio.current_time(), NEVER
+        self.step_back()
 
     def near_head(self, number: int) -> bool:
         """Whether the payload of job *number* is far from the tail and nearer to the head, where the newest are."""
@@ -188,14 +213,14 @@ async def poll(line: Line, source: Source) -> None:
                 await source.store.taking(source.claim, line.queue)
             await _turn(line, source)
         except RedisUnavailable:
-            line.step_back()
+            line.trouble()
             await source.store.available()
         except LostClaim:
-            line.step_back()
+            line.trouble()
             source.on_lost(noted)
             await anyio.sleep(RECHECK)
         except RedisError as error:
-            line.step_back()
+            line.trouble()
             logger.error("cannot take jobs: queue=%s error=%s", line.queue, error)
             await anyio.sleep(RECHECK)
             noted = ""
@@ -204,14 +229,22 @@ async def poll(line: Line, source: Source) -> None:
 
 
 async def _turn(line: Line, source: Source) -> None:
-    """One fetch, and a wait if the queue is empty."""
+    """One fetch, and a wait if the queue is empty; the wait alone where that is known."""
     freed = line.freed = anyio.Event()  # before the question, so that no job that ends meanwhile is missed
     free = await _granted(line) if line.limits else await _free(line)
     if free < 1:
         with anyio.move_on_after(RECHECK):
             await freed.wait()
         return
-    held = len(line.held)
+    if line.needs_look(source.claim) and not await _look(line, source, free):
+        return
+    if not (line.ending or line.stale):
+        await _wait(line, source)
+
+
+async def _look(line: Line, source: Source, free: int) -> bool:
+    """Take up to *free* jobs that are there; whether none was, and the next one is to be waited for."""
+    token, began, held = source.claim.token, anyio.current_time(), len(line.held)
     line.stale, line.resumed = False, anyio.Event()
     fetched = await source.store.fetch(source.claim, line.queue, min(free, MOST))
     await _receive(line, source, fetched.payloads)
@@ -220,16 +253,26 @@ async def _turn(line: Line, source: Source) -> None:
     if fetched.held - len(fetched.payloads) > held:
         await audit(line, source)
     if fetched.payloads or line.ending or line.stale:
-        return
+        return False
     if fetched.paused:
         with anyio.move_on_after(RECHECK):
             await line.resumed.wait()
-        return
+        return False
+    line.dry = (token, began)
+    return True
+
+
+async def _wait(line: Line, source: Source) -> None:
+    """Wait for one job, and start it."""
     claim = source.claim
     token, node_id = claim.token, claim.node_id
+    began = anyio.current_time()
     payload = await source.store.wait(claim, line.queue, source.poll_timeout)
     if payload is None:
+        if not 0.9 <= (anyio.current_time() - began) / source.poll_timeout <= 2:
+            line.dry = NEVER  # something ended the wait, or we were frozen: there may be something to see
         return
+    line.dry = NEVER
     if token == claim.token or (claim.token and node_id == claim.node_id):
         await _receive(line, source, [payload])
         return

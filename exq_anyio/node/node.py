@@ -316,8 +316,11 @@ class Node:
                 logger.error("cannot rescue: error=%s", error)
 
     async def _look(self, watch: rescuer.Watch) -> None:
+        token = self.claim.token
         now, nodes = await self._store.nodes()
         others = [node for node in nodes if node.lease.get("token") != self.claim.token]
+        if token == self.claim.token and any(node.node_id == self.claim.node_id for node in others):
+            self._lost(token)  # before our jobs are put back, of which a wait of ours might take one
         self._live = 1 + sum(1 for node in others if node.score)
         rescue = partial(rescuer.rescue, self._store, policy=self._policy, max_rescues=self.config.max_rescues)
         for node in others:
