@@ -10,7 +10,11 @@ import os
 import re
 import traceback
 
+from ..logs import JobFilter, JSONFormatter
+
 LEVELS = ("debug", "info", "warning", "error")
+
+FORMATS = ("text", "json")
 
 _NOT_THE_USERS = ("<", os.path.dirname(os.path.dirname(__file__)), os.path.dirname(os.__file__))
 """How the names of files begin that are parts of Python or of this package."""
@@ -18,13 +22,17 @@ _NOT_THE_USERS = ("<", os.path.dirname(os.path.dirname(__file__)), os.path.dirna
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
-def configure(level: str, *, process: int = 0) -> None:
-    """Write what is logged from *level* on to stderr; tracebacks as well at level ``"debug"``.
+def configure(level: str, *, layout: str = "text", process: int = 0) -> None:
+    """Write what is logged from *level* on to stderr; as text, with tracebacks at level ``"debug"`` only.
 
-    *process* is the number of this process among several, 0 when it is alone.
+    *layout* is one of FORMATS.  *process* is the number of this process among several, 0 when it is alone.
     """
     handler = logging.StreamHandler()
-    handler.setFormatter(OneLine(tracebacks=level == "debug", process=process))
+    handler.addFilter(JobFilter())
+    if layout == "json":
+        handler.setFormatter(JSONFormatter({"process": process} if process else None))
+    else:
+        handler.setFormatter(OneLine(tracebacks=level == "debug", process=process))
     logging.basicConfig(level=level.upper(), handlers=[handler])
     # Where it logs an error, it also raises it, and we say it once, with the address and the remedy.
     logging.getLogger("coredis").setLevel(logging.CRITICAL)
@@ -44,6 +52,9 @@ class OneLine(logging.Formatter):
         """The line; at level debug the traceback follows it."""
         told = f"{self._process}{record.name}: {one_line(record.getMessage())}"
         line = f"{self.formatTime(record)} {record.levelname:<7} {told}"
+        jid, worker = record.__dict__.get("jid", ""), record.__dict__.get("worker", "")
+        if jid and record.name != "exq_anyio":  # whose own lines name the job themselves
+            line += f" jid={one_line(jid)} worker={one_line(worker)}"
         error = record.exc_info[1] if record.exc_info else None
         if error is None:
             return line

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .logs import LEVELS, configure
+from .logs import FORMATS, LEVELS, configure
 from .options import Backend, backend_option, child_number, import_from_here, redis_options, settings
 
 if TYPE_CHECKING:
@@ -73,6 +73,15 @@ logger: logging.Logger = logging.getLogger("exq_anyio")
     show_envvar=True,
     help="What is logged, on stderr.",
 )
+@click.option(
+    "--log-format",
+    type=click.Choice(FORMATS),
+    default="text",
+    envvar="EXQ_LOG_FORMAT",
+    show_default=True,
+    show_envvar=True,
+    help="How: a line for people, or a JSON object a line.",
+)
 def run(
     modules: tuple[str, ...],
     queues: tuple[str, ...],
@@ -84,6 +93,7 @@ def run(
     health_port: int | None,
     health_host: str,
     log_level: str,
+    log_format: str,
     **given: str | None,
 ) -> None:
     """Work on queues with the workers in MODULEs.
@@ -101,7 +111,7 @@ def run(
       exq run myapp.jobs --processes 4 --max-rss 500 --health-port 8080
       exq run myapp.jobs --reload --log-level debug
     """
-    configure(log_level, process=child_number(os.environ))
+    configure(log_level, layout=log_format, process=child_number(os.environ))
     import_from_here()
     config = settings(imports=modules or None, queues=_limits(queues) or None, **given)
     if child_number(os.environ):

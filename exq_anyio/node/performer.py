@@ -224,7 +224,7 @@ class Performer:
         now = self._clock() if run.judged is None else run.judged
         settlement = judge(job, ended, now, self._chance(), self._policy_of(job))
         if settlement.kind != "done":
-            _log(job, settlement, ended)
+            _log(job, settlement, ended, max(0.0, now - run.started))
         return settlement
 
     async def perform(self, run: Running) -> tuple[object, Settlement | None]:
@@ -379,14 +379,14 @@ def _really_cancelled() -> bool:
     return anyio.current_effective_deadline() == float("-inf")
 
 
-def _log(job: Job, settlement: Settlement, ended: object) -> None:
+def _log(job: Job, settlement: Settlement, ended: object, seconds: float) -> None:
     if isinstance(ended, Halt):
         ended = ended.verdict
     error = ended if isinstance(ended, BaseException) else None
     level = logging.INFO if isinstance(ended, (Snooze, Discard)) else logging.WARNING
     logger.log(
-        level, "job %s: jid=%s worker=%s queue=%s reason=%s", settlement.kind, job.jid, job.worker, job.queue,
-        settlement.problem or _reason(ended), exc_info=error,
+        level, "job %s: jid=%s worker=%s queue=%s seconds=%.6f reason=%s", settlement.kind, job.jid, job.worker,
+        job.queue, seconds, settlement.problem or _reason(ended), exc_info=error,
     )  # fmt: skip
 
 

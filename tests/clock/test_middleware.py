@@ -107,4 +107,6 @@ async def test_by_default_a_line_is_logged_for_each_job_that_ends_well_and_for_e
         await trio.sleep(2)
     (done,) = lines(caplog, "job done")
     assert done.startswith(f"job done: jid={well} worker=adds queue=q seconds=")
-    assert lines(caplog, "job retry") == [f"job retry: jid={badly} worker=adds queue=q reason=ZeroDivisionError"]
+    assert lines(caplog, "job retry") == [
+        f"job retry: jid={badly} worker=adds queue=q seconds=1.000000 reason=ZeroDivisionError"
+    ]
