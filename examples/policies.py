@@ -29,6 +29,7 @@ class Busy(Exception):
 
 
 def as_the_bank_says(job: exq.Job, error: BaseException) -> float:
+    """Seconds until the next attempt."""
     return error.seconds if isinstance(error, Busy) else 60
 
 
@@ -46,15 +47,14 @@ async def apologise(job: exq.Job, error: BaseException) -> None:
 )
 async def pay(order: str) -> None:
     """Fails in another way for each order."""
-    first = exq.worker_job().attempt == 1
-    match order:
-        case "by bad line" if first:
+    match order, exq.worker_job().attempt:
+        case "by bad line", 1:
             raise ConnectionError("try again")
-        case "at noon" if first:
+        case "at noon", 1:
             raise Busy
-        case "by bad card":
+        case "by bad card", _:
             raise CardRefused
-        case "cancelled":
+        case "cancelled", _:
             raise OrderGone
     story.append(f"paid: {order}, attempt {exq.worker_job().attempt}")
 
@@ -66,7 +66,7 @@ async def the_end() -> None:
 
 
 async def main() -> None:
-    """Pay them all."""
+    """Pay them all, or nearly."""
     async with exq.open(url="embedded://", scheduler_poll_timeout=0.05) as q:
         await q.enqueue_all(pay.job(order) for order in ("easy", "by bad line", "at noon", "by bad card", "cancelled"))
         await q.push(the_end.job().on(after=1))

@@ -38,6 +38,7 @@ from .errors import (
 from .job import Job
 from .middleware import Middleware, default_middleware, job_result, log_jobs, worker_job
 from .outcome import Dead, Discard, Halt, Snooze, sidekiq_backoff
+from .periodic import Cron, Every, Periodic
 from .resource import Resource, given, resource
 from .spec import JobOptions, JobSpec
 from .sync import Sync, sync
@@ -48,9 +49,11 @@ __all__ = [
     "Config",
     "ConfigError",
     "Conflict",
+    "Cron",
     "Dead",
     "Discard",
     "EnqueueUncertain",
+    "Every",
     "Exq",
     "ExqError",
     "Halt",
@@ -64,6 +67,7 @@ __all__ = [
     "MalformedPayload",
     "Middleware",
     "PayloadTooLarge",
+    "Periodic",
     "QueueConfig",
     "RedisError",
     "RedisFull",

@@ -18,8 +18,8 @@ import attrs
 from anyio.abc import TaskGroup
 
 from .address import Address, Embedded, Unix
-from .api import Api
-from .client import Client
+from .api import Api, PeriodicApi
+from .client import Client, declared_periodic, template
 from .config import Config, QueueConfig
 from .errors import Interrupted, WrongMode
 from .load import load_config
@@ -341,10 +341,13 @@ async def _started(address: Address, stack: AsyncExitStack) -> Address:
 def _api(settings: Config, connections: Connections, keys: Keys) -> Api | None:
     """The API, in the modes that offer it."""
     from .redis.keeper import RedisKeeper
+    from .redis.timetable import RedisTimetable
 
     if settings.mode.isdisjoint(("api", "default")):
         return None
-    return Api(RedisKeeper(connections, keys), time.time, settings.timestamps)
+    keeper, unit = RedisKeeper(connections, keys), settings.timestamps
+    periodic = PeriodicApi(RedisTimetable(connections, keys), keeper, unit, partial(template, config=settings))
+    return Api(keeper, time.time, unit, periodic)
 
 
 def _node(
@@ -357,6 +360,7 @@ def _node(
 ) -> Node:
     from .node.node import Node, Surroundings
     from .redis.store import RedisStore
+    from .redis.timetable import RedisTimetable
 
     def store(connections: Connections) -> Store:
         return RedisStore(
@@ -373,7 +377,13 @@ def _node(
             yield store(own)
 
     around = Surroundings(
-        store=store(connections), open_store=open_store, clock=time.time, chance=random.random, stock=stock
+        store=store(connections),
+        open_store=open_store,
+        clock=time.time,
+        chance=random.random,
+        stock=stock,
+        timetable=RedisTimetable(connections, keys),
+        declared=declared_periodic(settings, workers),
     )
     middleware = default_middleware if settings.middleware is None else settings.middleware
     return Node(settings, workers, cast("tuple[Middleware, ...]", middleware), around)

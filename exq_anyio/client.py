@@ -8,13 +8,15 @@ from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
 from typing import TypeAlias, TypedDict, Unpack, cast
 
+import attrs
 import msgspec
 
 from .config import Config
-from .errors import ArgumentError, Conflict, PayloadTooLarge, TooManyJobs
+from .errors import ArgumentError, ConfigError, Conflict, PayloadTooLarge, TooManyJobs
 from .exchange import Outgoing
 from .job import JSON, Job, Record, encode, new_jid, stamp
 from .outbox import Outbox, stand_in
+from .periodic import Definition
 from .setting import check_queue_name
 from .spec import JobOptions, JobSpec, UniqueUntil, unstructure_args
 from .worker import FunctionWorker, Registry, to_spec
@@ -189,6 +191,44 @@ def outgoing(spec: JobSpec, config: Config, now: float) -> Outgoing:
     if len(payload) > config.max_payload_bytes:
         raise PayloadTooLarge(spec.worker, len(payload), config.max_payload_bytes)
     return Outgoing(queue, payload, jid, due, lock)
+
+
+def template(spec: JobSpec, config: Config) -> Record:
+    """What is the same in all jobs that a periodic job enqueues.
+
+    Raises:
+        ArgumentError: *spec* says a jid or a time of its own, or JSON cannot say it.
+        InvalidQueue, PayloadTooLarge: it cannot be enqueued.
+    """
+    for name in ("jid", "at", "after"):
+        if getattr(spec.options, name) is not None:
+            raise ArgumentError(spec.worker, name, "cannot be said of a periodic job: each job has its own")
+    record = Job.decode(outgoing(spec, config, 0).payload).record
+    for name in ("jid", "created_at", "enqueued_at", "unlocks_at", *(["expiry"] if "expires_in" in record else [])):
+        record.pop(name, None)
+    return record
+
+
+def declared_periodic(config: Config, workers: Registry) -> list[Definition]:
+    """The periodic jobs that *config* and the workers declare.
+
+    Raises:
+        ConfigError: a name is declared twice.
+        ArgumentError, InvalidQueue, PayloadTooLarge: a job cannot be enqueued.
+    """
+    declared = {one.name: (one.job, one.schedule) for one in config.periodic}
+    for worker in workers.workers.values():
+        if worker.schedule is not None:
+            if worker.name in declared:
+                raise ConfigError("periodic", f"{worker.name!r} is declared twice, here and with its worker")
+            declared[worker.name] = (worker.spec(()), worker.schedule)
+    found: list[Definition] = []
+    for name, (job, schedule) in declared.items():
+        if job.declared is None:  # out of a file, which names its worker
+            named = to_spec(job.worker, job.args, workers)
+            job = attrs.evolve(named, options=job.options, queue=job.queue or named.queue)
+        found.append(Definition(name, template(job, config), schedule, declared=True))
+    return found
 
 
 def unique_token(worker: str, queue: str, args: list[JSON]) -> str:

@@ -14,6 +14,7 @@ from .address import Address, CertReqs, Cluster, Embedded, Hosts, Place, Sentine
 from .errors import ConfigError
 from .group import QueueGroup, as_groups
 from .job import Timestamps
+from .periodic import Periodic, as_periodic
 from .resource import AnyResource
 from .setting import (
     Mode,
@@ -324,6 +325,11 @@ class Config:
 
     resources: tuple[AnyResource | str, ...] = attrs.field(default=(), converter=as_resources)
     """What jobs are given beside their arguments, see :func:`~exq_anyio.resource`; one also as ``module:name``."""
+
+    periodic: tuple[Periodic, ...] = attrs.field(default=(), converter=as_periodic)
+    """Jobs that are enqueued again and again: a list of :class:`~exq_anyio.Periodic`, or a mapping from names to tables
+    with ``worker``, ``args``, ``queue``, ``every`` or ``cron`` and ``timezone``, ``missed``, ``limit``; as text, a JSON
+    object."""
 
     timestamps: Timestamps = attrs.field(default="seconds", metadata=one_of("seconds", "milliseconds"))
     """How instants are written: "seconds" as Exq and Sidekiq up to 7, "milliseconds" as Sidekiq 8.  Both are read."""

@@ -193,6 +193,12 @@ class Job:
         return instant(self.record.get("retried_at"))
 
     @property
+    def tick(self) -> datetime | None:
+        """The instant for which it was enqueued, if it is one of a periodic job."""
+        told = self.record.get("periodic")
+        return instant(told.get("tick")) if isinstance(told, dict) else None
+
+    @property
     def error_class(self) -> str | None:
         """Class of the last error."""
         return self._text("error_class")

@@ -22,6 +22,7 @@ from .errors import ArgumentError, ConfigError, UnknownWorker, WorkerError
 from .failures import Errors, Exhausted, FailureRule, Wait, failure_rule
 from .job import JSON, Job
 from .parameters import Parameters
+from .periodic import Cron, Every, Schedule
 from .resource import Supply, named_kind
 from .spec import Duration, JobOptions, JobSpec, UniqueUntil, named
 
@@ -51,6 +52,8 @@ class WorkerOptions(TypedDict, total=False):
     """Errors after which a job is dead at once."""
     on_exhausted: Exhausted | None
     """Told of each job that is given up because it failed, before it is."""
+    schedule: Schedule | None
+    """When a job of it, without arguments, is enqueued by itself: ``exq.Every`` or ``exq.Cron``."""
     max_retries: int | bool | None
     timeout: Duration | None
     unique_for: Duration | None
@@ -83,6 +86,8 @@ class BoundWorker:
     """What becomes of failed jobs, by the class of the error; None: all are retried."""
     on_exhausted: Exhausted | None = attrs.field(default=None, repr=False)
     """Told of each job that is given up because it failed."""
+    schedule: Schedule | None = attrs.field(default=None, repr=False)
+    """When a job of it is enqueued by itself; None: never."""
 
     @functools.cached_property
     def bind(self) -> Callable[[list[JSON]], tuple[object, ...]]:
@@ -130,11 +135,18 @@ def _bound(code: object, function: Callable[..., object], options: WorkerOptions
         backoff=_checked(name, "backoff", options.get("backoff")),
         rule=failure_rule(name, **rules),
         on_exhausted=_checked(name, "on_exhausted", options.get("on_exhausted")),
+        schedule=_scheduled(name, options.get("schedule")),
     )
 
 
 def _perform(code: Any, *args: object, **given: object) -> object:
     return code().perform(*args, **given)
+
+
+def _scheduled(name: str, schedule: Schedule | None) -> Schedule | None:
+    if not isinstance(cast("object", schedule), Every | Cron | None):
+        raise WorkerError(f"{name}: schedule must be exq.Every(...) or exq.Cron(...), not {schedule!r}")
+    return schedule
 
 
 def _checked(name: str, option: str, function: F) -> F:
@@ -251,6 +263,7 @@ class Worker:
     discard_on: ClassVar[Errors] = ()
     dead_on: ClassVar[Errors] = ()
     backoff_on: ClassVar[Mapping[type[BaseException], Wait]] = types.MappingProxyType({})
+    schedule: ClassVar[Schedule | None] = None
     timeout: ClassVar[Duration | None] = None
     unique_for: ClassVar[Duration | None] = None
     unique_until: ClassVar[UniqueUntil | None] = None
@@ -291,7 +304,7 @@ def _bound_class(cls: type) -> BoundWorker:
         raise WorkerError(f"{_described(cls)} defines no method `perform`, or is abstract: it cannot perform jobs")
     options = WorkerOptions(name=cls.__name__)
     if issubclass(cls, Worker):
-        own = {option: getattr(cls, option) for option in ("queue", *_JOB_OPTIONS, *_RULES)}
+        own = {option: getattr(cls, option) for option in ("queue", "schedule", *_JOB_OPTIONS, *_RULES)}
         for option in ("backoff", "on_exhausted"):
             said = getattr(cls, option)
             own[option] = None if said is getattr(Worker, option) else said

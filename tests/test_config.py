@@ -80,6 +80,7 @@ def test_the_defaults_are_those_of_the_reference() -> None:
         "workers": None,
         "imports": (),
         "resources": (),
+        "periodic": (),
         "timestamps": "seconds",
         "max_payload_bytes": 1_048_576,
         "max_read_bytes": 16 * 1024 * 1024,

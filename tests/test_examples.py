@@ -29,6 +29,10 @@ PRINTED = {
         *("part 0 is performed, rescued 1 times", "part 1 is performed, rescued 1 times"),
         "part 2 is performed, rescued 0 times",
     ],
+    "periodic.py": [
+        *("nightly: 0 3 * * * (Europe/Berlin), declared", "often: every 0.2 s, added", "sweep: every 0.2 s, declared"),
+        *("reported: the moment for an instant", "reported: the day for an instant"),
+    ],
     "policies.py": [
         *("given up: by bad card, CardRefused", "given up: cancelled, OrderGone"),
         *("paid: at noon, attempt 2", "paid: by bad line, attempt 2", "paid: easy, attempt 1"),

@@ -5,6 +5,7 @@ from .entry import Entry, Filter, Found, Hits, Page, Place, Progress
 from .facts import BusyJob, Day, NodeInfo, QueueInfo, Second, ServerInfo, Stats
 from .jobs import Jobs
 from .measures import HISTOGRAM_LIMITS, Deploy, Metrics, Point, WorkerMetrics
+from .periodic import PeriodicApi, PeriodicJob
 from .steps import Bulk, Steps
 
 __all__ = [
@@ -23,6 +24,8 @@ __all__ = [
     "Metrics",
     "NodeInfo",
     "Page",
+    "PeriodicApi",
+    "PeriodicJob",
     "Place",
     "Point",
     "Progress",

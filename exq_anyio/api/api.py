@@ -28,6 +28,7 @@ from .facts import (
 from .jobs import Jobs
 from .keeper import Keeper
 from .measures import MINUTE, TEN_MINUTES, Metrics, WorkerMetrics, by_worker, deploys, instants, point
+from .periodic import PeriodicApi
 
 MOST_MINUTES, MOST_HOURS = 8 * 60, 3 * 24
 """How long the counts of workers are kept: by minute, and by ten minutes (as in Sidekiq)."""
@@ -53,7 +54,9 @@ class Api:
     key holds what is not ours.  Nothing reads a whole set at once, or asks the server for all of its keys.
     """
 
-    def __init__(self, keeper: Keeper, clock: Callable[[], float], unit: Timestamps) -> None:
+    def __init__(self, keeper: Keeper, clock: Callable[[], float], unit: Timestamps, periodic: PeriodicApi) -> None:
+        self.periodic: PeriodicApi = periodic
+        """The periodic jobs."""
         self._keeper = keeper
         self._clock = clock
         self._unit: Timestamps = unit

@@ -20,6 +20,7 @@ from .demo import demo
 from .enqueue import enqueue
 from .health import health
 from .look import busy, nodes, queues, stats
+from .periodic import periodic
 from .places import dead, jobs, retries, scheduled, show
 from .repair import clear, delete, edit, kill, reschedule, retry, run_now
 from .run import run
@@ -34,7 +35,7 @@ SECTIONS = {
     "Work": (run, enqueue, demo),
     "Look": (top, ui, health, stats, queues, nodes, busy, jobs, retries, scheduled, dead, show),
     "Repair": (retry, run_now, kill, delete, clear, edit, reschedule),
-    "Control": (cancel, quiet, stop, pause, resume),
+    "Control": (cancel, quiet, stop, pause, resume, periodic),
     "More": (shell, completion),
 }
 """The commands, as the help has them."""

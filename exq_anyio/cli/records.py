@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 import attrs
 
 from ..job import JSON, encode
+from ..periodic import said_by
 
 if TYPE_CHECKING:
-    from ..api import BusyJob, Day, Entry, NodeInfo, QueueInfo, Stats
+    from ..api import BusyJob, Day, Entry, NodeInfo, PeriodicJob, QueueInfo, Stats
 
 Line: TypeAlias = "dict[str, JSON]"
 """One line of what is said to programs."""
@@ -70,6 +71,11 @@ def entry(found: Entry) -> Line:
     if found.job is None:
         said |= {"problem": found.problem, "text": found.text}
     return said
+
+
+def periodic(found: PeriodicJob) -> Line:
+    """A periodic job."""
+    return {**_plain(found), "schedule": None if found.schedule is None else said_by(found.schedule)}
 
 
 def _plain(found: attrs.AttrsInstance) -> Line:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from itertools import chain, count
@@ -33,13 +33,16 @@ from ..job import Job
 from ..metrics import Meter
 from ..middleware import Middleware
 from ..outcome import Policy
+from ..periodic import Definition
 from ..resource import Stock
 from ..setting import check_node_identifier
+from ..timetable import Timetable
 from ..worker import Registry
 from . import heartbeat, identity, rescuer
 from .dequeuer import Dequeuer, Line, LocalLimit, Source, poll
 from .health import Health, examine
 from .performer import Performer
+from .periodic import Bell, Ticker
 from .scheduler import schedule
 from .settler import Settler
 from .shared import Shared
@@ -77,6 +80,10 @@ class Surroundings:
     """A random number in [0, 1)."""
     stock: Stock = attrs.field(factory=Stock)
     """What jobs are given beside their arguments."""
+    timetable: Timetable | None = None
+    """Where periodic jobs are; None: nobody enqueues them here."""
+    declared: Sequence[Definition] = ()
+    """The periodic jobs that the program declares."""
 
 
 class Node:
@@ -109,6 +116,7 @@ class Node:
         self._jobs: TaskGroup | None = None
         self._started = around.clock()
         self._live = 1
+        self._bell = Bell()
         self.quiet: bool = False
         """True when the node takes no more jobs."""
 
@@ -212,6 +220,10 @@ class Node:
             services.start_soon(self._watch)
         if config.scheduler_enable:
             services.start_soon(schedule, self._store, self._policy, self._schedule_interval)
+            if (timetable := self._around.timetable) is not None:
+                around, unit = self._around, config.timestamps
+                ticker = Ticker(timetable, around.declared, self._store.available, around.chance, unit, self._bell)
+                services.start_soon(ticker.run)
 
     def _schedule_interval(self) -> float:
         # As Sidekiq does: the more nodes look, the more seldom each does, and never all at a time.
@@ -361,6 +373,8 @@ class Node:
             self.stop()
         elif signal == "TTIN":
             self.log_stacks()
+        elif signal == "PERIODIC":
+            self._bell.ring()
         elif word in PAUSE_SIGNALS:
             await self._recheck(rest)
         elif (jid := cancelled_jid(signal)) is not None:

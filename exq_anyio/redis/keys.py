@@ -1,7 +1,7 @@
 """The names of our keys in Redis, all of them, in one place.
 
 Names and meanings are Sidekiq's and Exq's where they have them (``queues`` to ``<node_id>-signals``); ``lease``,
-``leases``, ``taken`` and ``paused`` are our own, ``paused`` as Sidekiq Pro has it.
+``leases``, ``taken``, ``periodic`` and ``paused`` are our own, ``paused`` as Sidekiq Pro has it.
 """
 
 from __future__ import annotations
@@ -36,6 +36,14 @@ class Keys:
         """Sorted set: node ids by the server's time at their last beat."""
         self.leases: str = f"{prefix}leases"
         """Set: the ids of nodes with a lease."""
+        self.periodic: str = f"{prefix}periodic"
+        """Sorted set: the names of periodic jobs by their next tick."""
+        self.periodic_jobs: str = f"{prefix}periodic:jobs"
+        """Hash: their definitions, by name."""
+        self.periodic_paused: str = f"{prefix}periodic:paused"
+        """Set: the names of those that are paused."""
+        self.periodic_last: str = f"{prefix}periodic:last"
+        """Hash: the last tick of each and the jid of its job."""
 
     def resque(self, queue: str) -> bool:
         """Whether the queue is Resque's too: pushed at the tail, taken at the head."""

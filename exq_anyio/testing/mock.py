@@ -20,6 +20,7 @@ from ..client import WorkerRef
 from ..config import Config, RedisOptions
 from ..errors import WrongMode
 from ..exchange import Outgoing
+from ..job import new_jid
 from ..outbox import Outbox, StandIn
 from ..resource import Resource, Supply
 from ..spec import JobSpec
@@ -28,6 +29,7 @@ from . import caller, expect
 from .box import Box, Crew, Shared
 from .idle import IdleNode
 from .jobs import EnqueuedJob, JobPlace, Performed
+from .ticks import ticks
 
 T = TypeVar("T")
 
@@ -230,6 +232,25 @@ class Mock(StandIn):
         if end is not None:
             await self._clock.reach(end)
         return performed
+
+    async def tick(self, until: float | timedelta | datetime) -> list[EnqueuedJob]:
+        """Enqueue what the periodic jobs of the instances that work are due from now on; what was enqueued, in order.
+
+        *until* is how far, an instant or seconds from now; the clock of the mock is moved there.  Nothing else enqueues
+        them under a mock.
+
+        Raises:
+            WrongMode: the jobs go to Redis, where nodes enqueue them.
+        """
+        box, end = self._kept("tick"), self._instant(until)
+        assert end is not None
+        before = len(box.sent)
+        for instant, definition, crew in ticks(self._shared.nodes, self._clock.now(), end):
+            await self._clock.reach(instant)
+            job = definition.outgoing(instant, instant, new_jid(), crew.config.timestamps)
+            await self._push([job], crew, None)
+        await self._clock.reach(end)
+        return box.sent[before:]
 
     def drain_sync(
         self,
