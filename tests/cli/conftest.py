@@ -59,6 +59,12 @@ async def spawn(path: str) -> None:
     subprocess.run(["sh", "-c", f"(sleep 0.2; touch {path}) & exit 0"])
 
 @exq.worker
+async def mark(path: str, seconds: float) -> None:
+    with open(path, "a") as file:  # one write, which is appended whole
+        file.write(f"{time.time()} {exq.worker_job().jid}\\n")
+    await anyio.sleep(seconds)
+
+@exq.worker
 async def fail() -> None:
     logging.getLogger("app").warning("one\\n  two \\x1b[31m")
     raise ZeroDivisionError("first\\nsecond \\x1b[31m")
