@@ -22,19 +22,21 @@ PAGE = 500
 TRIM_INTERVAL = 60.0
 """Seconds between two looks at the dead set, which each settle keeps within its limits too."""
 
-SETS: tuple[SortedSet, ...] = ("retry", "schedule")
-
-
 async def schedule(store: Store, policy: Policy, interval: Callable[[], float]) -> None:
     """Promote what is due, every *interval* seconds, until cancelled."""
     trimmed = -TRIM_INTERVAL
     while True:
-        for where in SETS:
-            await _tried(store, partial(promote_due, store, where, policy))
+        await _tried(store, partial(promote_all, store, policy))
         if anyio.current_time() - trimmed >= TRIM_INTERVAL:
             trimmed = anyio.current_time()
             await _tried(store, partial(trim_dead, store))
         await anyio.sleep(interval())
+
+
+async def promote_all(store: Store, policy: Policy) -> None:
+    """Move everything that is due now, wherever it is; most looks find nothing, and are one question."""
+    for where in await store.anything_due():
+        await _tried(store, partial(promote_due, store, where, policy))
 
 
 async def _tried(store: Store, step: Callable[[], Awaitable[object]]) -> None:

@@ -61,6 +61,9 @@ class Store(Protocol):
 
     # -- time
 
+    async def anything_due(self) -> list[SortedSet]:
+        """Where something is due; a set that cannot be read counts as such."""
+
     async def due(self, where: SortedSet, limit: int) -> tuple[float, list[bytes]]:
         """The store's time (unix seconds) and the payloads that are due, the earliest first."""
 

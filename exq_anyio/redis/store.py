@@ -184,6 +184,12 @@ class RedisStore:
 
     # -- time
 
+    async def anything_due(self) -> list[SortedSet]:
+        """See :class:`~exq_anyio.node.store.Store`."""
+        sets: tuple[SortedSet, ...] = ("retry", "schedule")
+        found = cast("list[int]", await self._script("anything_due", [self._set(where) for where in sets], []))
+        return [where for where, is_due in zip(sets, found, strict=True) if is_due]
+
     async def due(self, where: SortedSet, limit: int) -> tuple[float, list[bytes]]:
         """See :class:`~exq_anyio.node.store.Store`."""
         now, members = cast("tuple[bytes, list[bytes]]", await self._script("due", [self._set(where)], [limit]))
@@ -312,7 +318,10 @@ class RedisStore:
     # -- below the surface
 
     async def _lengths(self, queues: list[str]) -> list[int]:
-        return cast("list[int]", await self._script("lengths", [self._keys.queue(queue) for queue in queues], []))
+        keys = [self._keys.queue(queue) for queue in queues]
+        if not await self._connections.commands.request(b"EXISTS", *keys):
+            return [0] * len(keys)  # a list that is empty is not there, and that is what they mostly are
+        return cast("list[int]", await self._script("lengths", keys, []))
 
     async def _leave(self, node_id: str, token: str) -> bool:
         keys = self._keys

@@ -158,6 +158,10 @@ class MemoryStore:
 
     # -- time
 
+    async def anything_due(self) -> list[SortedSet]:
+        """See :class:`~exq_anyio.node.store.Store`."""
+        return await self._step(self.world.anything_due)
+
     async def due(self, where: SortedSet, limit: int) -> tuple[float, list[bytes]]:
         """See :class:`~exq_anyio.node.store.Store`."""
         return await self._step(self.world.due, where, limit)

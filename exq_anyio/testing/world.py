@@ -174,6 +174,11 @@ class World:
 
     # -- time
 
+    def anything_due(self) -> list[SortedSet]:
+        """As ``anything_due.lua``."""
+        sets: tuple[SortedSet, ...] = ("retry", "schedule")
+        return [where for where in sets if self.due(where, 1)[1]]
+
     def due(self, where: SortedSet, limit: int) -> tuple[float, list[bytes]]:
         """As ``due.lua``."""
         now = self.clock()

@@ -11,18 +11,22 @@
 --
 -- The counts of one number are added once: a reply may be lost.
 
-local bad = lost(KEYS[1], ARGV[1]) or wrong(KEYS[2], 'set') or wrong(KEYS[4], 'zset')
+local bad = lost(KEYS[1], ARGV[1])
 if bad then return bad end
 local time = redis.call('TIME')
 local now = time[1] .. '.' .. string.format('%06d', time[2])
-redis.call('SREM', KEYS[2], '') -- a write first, so that it works on a full server
+local removed = redis.pcall('SREM', KEYS[2], '') -- a write first, so that it works on a full server; it removes nothing
+if type(removed) == 'table' then return wrong(KEYS[2], 'set') or removed end
+local added = redis.pcall('ZADD', KEYS[4], now, ARGV[2])
+if type(added) == 'table' then return wrong(KEYS[4], 'zset') or added end
 redis.call('SADD', KEYS[2], ARGV[2])
-redis.call('ZADD', KEYS[4], now, ARGV[2])
 
 -- The rest is for people to look at: where it cannot be written, the node must not be taken for dead.
-bad = wrong(KEYS[3], 'set') or wrong(KEYS[5], 'hash') or wrong(KEYS[6], 'hash') or wrong(KEYS[7], 'hash')
+local listed = redis.call('EXISTS', KEYS[6], KEYS[7]) > 0
+bad = wrong(KEYS[3], 'set') or wrong(KEYS[5], 'hash')
+if listed then bad = bad or wrong(KEYS[6], 'hash') or wrong(KEYS[7], 'hash') end
 if bad then return bad end
-redis.call('DEL', KEYS[6], KEYS[7])
+if listed then redis.call('DEL', KEYS[6], KEYS[7]) end
 redis.call('SADD', KEYS[3], ARGV[2])
 local last = 6 + tonumber(ARGV[4])
 redis.call('HSET', KEYS[5], 'beat', now, unpack(ARGV, 7, last))
@@ -32,8 +36,10 @@ for at = first, counts - 1, 3 do
   redis.call('HSET', KEYS[6], ARGV[at], ARGV[at + 1])
   redis.call('HSET', KEYS[7], ARGV[at], ARGV[at + 2])
 end
-redis.call('EXPIRE', KEYS[6], ARGV[3])
-redis.call('EXPIRE', KEYS[7], ARGV[3])
+if counts > first then
+  redis.call('EXPIRE', KEYS[6], ARGV[3])
+  redis.call('EXPIRE', KEYS[7], ARGV[3])
+end
 
 if ARGV[6] == '0' or redis.call('HGET', KEYS[1], 'measured') == ARGV[6] then return '' end
 redis.call('HSET', KEYS[1], 'measured', ARGV[6])

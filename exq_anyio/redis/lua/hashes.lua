@@ -5,16 +5,16 @@
 local found = {}
 for at, key in ipairs(KEYS) do
   found[at] = {}
-  if redis.call('TYPE', key).ok == 'hash' then
-    if #ARGV == 0 then
-      found[at] = redis.call('HGETALL', key)
-    else
-      for place, value in ipairs(redis.call('HMGET', key, unpack(ARGV))) do
-        if value then
-          found[at][#found[at] + 1] = ARGV[place]
-          found[at][#found[at] + 1] = value
-        end
-      end
+  local values = #ARGV == 0 and redis.pcall('HGETALL', key) or #ARGV > 0 and redis.pcall('HMGET', key, unpack(ARGV))
+  if values.err then
+    values = {} -- of another type
+  elseif #ARGV == 0 then
+    found[at], values = values, {}
+  end
+  for place, value in ipairs(values) do
+    if value then
+      found[at][#found[at] + 1] = ARGV[place]
+      found[at][#found[at] + 1] = value
     end
   end
 end

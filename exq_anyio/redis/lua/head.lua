@@ -30,9 +30,6 @@ end
 
 -- An error reply when the lease at `key` is not `token`'s, else nothing.
 local function lost(key, token)
-  local bad = wrong(key, 'hash')
-  if bad then return bad end
-  if redis.call('HGET', key, 'token') ~= token then
-    return redis.error_reply('EXQLOST the lease is not ours')
-  end
+  if redis.pcall('HGET', key, 'token') == token then return end
+  return wrong(key, 'hash') or redis.error_reply('EXQLOST the lease is not ours')
 end

@@ -4,6 +4,7 @@
 
 local found = {}
 for at, key in ipairs(KEYS) do
-  found[at] = redis.call('TYPE', key).ok == 'list' and redis.call('LLEN', key) or 0
+  local length = redis.pcall('LLEN', key)
+  found[at] = type(length) == 'number' and length or 0
 end
 return found
