@@ -175,9 +175,10 @@ def chaos(session: nox.Session) -> None:
 @nox.session(default=False)
 def interop(session: nox.Session) -> None:
     """Real Sidekiq, and Rails, as the judges, in both directions; installs Debian's, as root, where there is none."""
-    if not shutil.which("sidekiq"):
+    needed = "require 'sidekiq/web'; require 'webrick'; require 'active_job'; require 'redis-namespace'"
+    if not shutil.which("ruby") or subprocess.call(["ruby", "-e", needed], stderr=subprocess.DEVNULL):
         session.run("apt-get", "update", "-q", external=True)
-        packages = ["ruby-sidekiq", "ruby-rack", "ruby-webrick", "ruby-activejob"]
+        packages = ["ruby-sidekiq", "ruby-rack", "ruby-webrick", "ruby-activejob", "ruby-redis-namespace"]
         session.run("apt-get", "install", "-qy", *packages, external=True)
     session.install("--quiet", "--editable", ".[test]")
     session.run("pytest", "tests/interop", *session.posargs, env={"EXQ_INTEROP": "1"})
