@@ -51,7 +51,7 @@ agos = st.sampled_from([0.0, 0.0, 0.0, 0.25, 2 * DEAD_TIMEOUT])
 lives = st.sampled_from(["claim", "claim", "taking", "beat", "beat"])
 repairs = st.sampled_from(["settle again", "settle again", "unlock", "rename", "trim"])
 troubles = st.sampled_from(
-    ["full", "free", "free", "break", "break", "mend", "mend", "mend", "pause", "go on", "go on"]
+    ["full", "free", "free", "break", "break", "mend", "mend", "mend", "pause", "go on", "go on", "crash"]
 )
 
 KINDS: dict[str, tuple[int, dict[str, st.SearchStrategy[Any]]]] = {
@@ -324,6 +324,10 @@ class OnePlace(RuleBasedStateMachine):
             self._fill(what == "full")
         elif what == "break":
             self._break(index)
+        elif what == "crash":
+            self.made["crash"] += 1
+            self.world.crash()
+            self._fill(self.model.full)  # a setting that the server forgot
         elif what == "mend" and self.model.broken:
             self._mend(sorted(self.model.broken)[index % len(self.model.broken)])
         elif what in ("pause", "go on") and self.keys.paused not in self.model.broken and not self.model.full:

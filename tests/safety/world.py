@@ -12,7 +12,7 @@ import attrs
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from exq_anyio.address import Address, Unix
-from exq_anyio.errors import LostClaim, RedisError
+from exq_anyio.errors import LostClaim, RedisError, RedisUnavailable
 from exq_anyio.redis.connect import Connections, open_connections
 from exq_anyio.redis.dial import dialer
 from exq_anyio.redis.embedded import private_directory, start_server
@@ -23,6 +23,9 @@ from exq_anyio.redis.store import RedisStore
 NAMESPACE = "one"
 NODES = ("n#1", "n#2")
 DEAD_MAX, DEAD_TIMEOUT = 5, 1_000.0
+
+KEPT = ("--appendonly", "yes", "--appendfsync", "no")
+"""What was answered is with the system, which a crash of the server does not touch."""
 
 Dump: TypeAlias = dict[str, Any]
 """By key: the members of a list or set, members and scores of a sorted set, a text, the fields of a hash."""
@@ -52,6 +55,8 @@ class World:
     store: RedisStore
     outbox: RedisOutbox
     keys: Keys
+    crash: Callable[[], None]
+    """Kill the server, and start it again with what it has written."""
 
     def call(self, action: Callable[[], Awaitable[Any]]) -> Any:
         """What *action* returns or raises."""
@@ -82,10 +87,10 @@ def world(backend: str) -> Iterator[World]:
     failure: BaseException | None = None
     with ExitStack() as stack:
         directory = stack.enter_context(private_directory())
-        server = start_server(directory)
-        stack.callback(server.kill)
+        servers = [start_server(directory, args=KEPT)]
+        stack.callback(lambda: servers[-1].kill())
         portal = stack.enter_context(start_blocking_portal(backend))
-        address = Address(place=Unix(server.socket))
+        address = Address(place=Unix(servers[-1].socket))
 
         def connect() -> Connections:
             opened = portal.wrap_async_context_manager(open_connections(address, dialer(address, NAMESPACE)))
@@ -93,12 +98,28 @@ def world(backend: str) -> Iterator[World]:
 
         connections, keys = connect(), Keys(NAMESPACE)
         store = RedisStore(connections, keys, dead_max_jobs=DEAD_MAX, dead_timeout=DEAD_TIMEOUT, max_waits=8)
+        observer = connect()
+
+        def crash() -> None:
+            servers[-1].kill()
+            servers.append(start_server(directory, args=KEPT))
+            portal.call(_connected, connections)
+            portal.call(_connected, observer)
+
         try:
-            yield World(portal, connections, connect(), store, RedisOutbox(connections, keys), keys)
+            yield World(portal, connections, observer, store, RedisOutbox(connections, keys), keys, crash)
         except BaseException as error:
             failure = error  # raised below, where no task group wraps it
     if failure is not None:
         raise failure
+
+
+async def _connected(connections: Connections) -> None:
+    while True:
+        try:
+            return await connections.check()
+        except RedisUnavailable:
+            await connections.available()
 
 
 async def _cut(action: Callable[[], Awaitable[Any]], connections: Connections, turns: int) -> int | None:
