@@ -17,6 +17,11 @@ export function refresh() {
 }
 
 let last = null;
+let shown = place();
+
+function place() {
+  return location.pathname + location.search;
+}
 
 function pick(event) {
   const box = event.target;
@@ -51,14 +56,16 @@ function sure(text) {
 async function submit(event) {
   const form = event.target;
   const button = event.submitter;
-  if (form.method !== "post") return;
+  if (form.getAttribute("method") !== "post") return;
   event.preventDefault();
   if (button?.dataset.sure && !(await sure(button.dataset.sure))) return;
   const fields = new FormData(form, button);
   if (button?.name === "row") fields.delete("ref");
   const body = new URLSearchParams(fields);
-  if (form.id === "bulk") await bulk(form, body);
-  else await send(form.action, body);
+  // Not form.action, which is the button of that name.
+  const action = form.getAttribute("action");
+  if (form.getAttribute("id") === "bulk") await bulk(form, action, body);
+  else await send(action, body);
 }
 
 async function send(action, body) {
@@ -79,6 +86,7 @@ function show(html, address) {
   const main = page.getElementById("main");
   if (address !== location.href) {
     history.pushState(null, "", address);
+    shown = place();
     document.title = page.title;
     scrollTo(0, 0);
   }
@@ -94,19 +102,19 @@ function show(html, address) {
 }
 
 export function trouble(text) {
-  const place = document.getElementById("trouble");
-  if (place === null) return;
-  place.hidden = text === "";
-  if (place.textContent !== text) place.textContent = text;
+  const panel = document.getElementById("trouble");
+  if (panel === null) return;
+  panel.hidden = text === "";
+  if (panel.textContent !== text) panel.textContent = text;
 }
 
-async function bulk(form, body) {
-  const [place, bar] = [document.getElementById("progress"), document.getElementById("bar")];
+async function bulk(form, action, body) {
+  const [panel, bar] = [document.getElementById("progress"), document.getElementById("bar")];
   const text = document.getElementById("progress-text");
   const stop = new AbortController();
   const leave = (event) => event.preventDefault();
   form.querySelector("button[name=action]").disabled = true;
-  place.hidden = false;
+  panel.hidden = false;
   document.getElementById("bulk-stop").onclick = () => stop.abort();
   addEventListener("beforeunload", leave);
   let step = { looked: 0, total: 0, done: 0, over: false };
@@ -115,7 +123,7 @@ async function bulk(form, body) {
   };
   try {
     const headers = { accept: "application/x-ndjson" };
-    const answer = await fetch(form.action, { method: "POST", body, headers, signal: stop.signal });
+    const answer = await fetch(action, { method: "POST", body, headers, signal: stop.signal });
     if (!answer.ok) return show(await answer.text(), location.href);
     for await (step of lines(answer.body)) {
       bar.max = Math.max(1, step.total);
@@ -148,6 +156,8 @@ export function startForms() {
   document.addEventListener("submit", submit);
   document.addEventListener("change", pick);
   document.addEventListener("click", pickRange);
-  addEventListener("popstate", () => location.reload());
+  addEventListener("popstate", () => {
+    if (place() !== shown) location.reload();
+  });
   refresh();
 }
