@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from sphinx.ext.napoleon.docstring import GoogleDocstring
+
 import exq_anyio
 
 HERE = Path(__file__).parent
@@ -26,6 +28,8 @@ html_css_files = ["exq.css"]
 html_show_sphinx = False
 html_copy_source = False
 
+suppress_warnings = ["toc.empty_glob"]  # a page that the index does not name is shown at the end of its part
+
 myst_enable_extensions = ["deflist", "fieldlist", "colon_fence"]
 myst_heading_anchors = 3
 
@@ -41,6 +45,9 @@ INSIDE = "P|R|T|JSON|Address|BoundWorker|Keep|Keeper|Marker|Outgoing|QueueGroup|
 # A name of ours that is not documented is an error; those of others would need their sites, and so a network.
 nitpicky = True
 nitpick_ignore_regex = [("py:.*", r"(?!exq_anyio|exq\.).*"), ("py:.*", rf"exq_anyio\..*\.({INSIDE})")]
+
+# The first line under a field is a sentence, which may have a colon; Napoleon would take what is before it for a type.
+GoogleDocstring._parse_attribute_docstring = lambda self: self._dedent(self._consume_to_end())
 
 ROOT = HERE.parent
 
