@@ -28,8 +28,6 @@ html_css_files = ["exq.css"]
 html_show_sphinx = False
 html_copy_source = False
 
-suppress_warnings = ["toc.empty_glob"]  # a page that the index does not name is shown at the end of its part
-
 myst_enable_extensions = ["deflist", "fieldlist", "colon_fence"]
 myst_heading_anchors = 3
 
@@ -94,11 +92,14 @@ def lead_home(text: str, place: Path) -> str:
 
 def setup(app: Any) -> None:
     """See Sphinx."""
+    guides = [f"guides/{path.stem}" for path in sorted(HERE.glob("guides/*.md"))]
 
     def read(app: Any, name: str, source: list[str]) -> None:
         elsewhere = next((file for file, page in ELSEWHERE.items() if page == name and name != "index"), None)
         if elsewhere is None:
-            source[0] = lead_home(source[0], (HERE / name).parent)
+            # Guides that the index does not name come last; a glob that finds none would be an error.
+            others = [guide for guide in guides if f"{guide}\n" not in source[0]]
+            source[0] = lead_home(source[0].replace("guides/*", "\n".join(others)), (HERE / name).parent)
         else:
             app.env.note_dependency(str(ROOT / elsewhere.partition("#")[0]))
             source[0] = lead_home(text_of(elsewhere), ROOT)
