@@ -165,6 +165,16 @@ def servers(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def ui(session: nox.Session) -> None:
+    """The web UI in a real browser, Debian's Chromium, which it installs as root where there is none."""
+    if not shutil.which("chromium"):
+        session.run("apt-get", "update", "-q", external=True)
+        session.run("apt-get", "install", "-qy", "--no-install-recommends", "chromium", external=True)
+    session.install("--quiet", "--editable", ".[test]", *group("ui"))
+    session.run("pytest", "tests/ui/browser", *session.posargs, env={"EXQ_UI": "1"})
+
+
+@nox.session(default=False)
 def chaos(session: nox.Session) -> None:
     """A minute of faults without end on each backend, and an exact account; arguments replace ``--minutes 1``."""
     session.install("--quiet", "--editable", ".[test]")

@@ -11,3 +11,5 @@ startTimes();
 startCharts();
 startForms();
 startLive();
+// On a phone the pages are in a row that scrolls.
+document.querySelector("nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
