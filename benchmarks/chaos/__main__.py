@@ -21,16 +21,12 @@ from .account import Account, Remains, Run, gather
 from .cast import Cast
 from .faults import Faults
 from .proxy import Network
-from .worker import GRACE
 
 SETTLE = 90.0
 """Seconds after the last fault within which every job must have come to its end."""
 
 LONG = 10.0
 """Minutes from which on each fault must have been made ten times."""
-
-LONGEST_STOP = GRACE + 5
-"""Seconds from SIGTERM to the end: two more than the grace, and three for a machine that has this much to do."""
 
 NAMESPACE = "exq:"
 
@@ -67,7 +63,8 @@ def run(directory: Path, seed: str, backend: str, minutes: float, rate: float) -
             faults.make(minutes * 60)
             problems = cast.stop_producers()
             settled = settle(cast)
-            faults.stop_times += [worker.end() for worker in cast.workers]
+            for worker in cast.workers:
+                faults.stop(worker)
             problems += [problem for worker in cast.workers for problem in worker.ended_badly]
             remains = look(cast)
         finally:
@@ -117,7 +114,7 @@ def check(account: Account, faults: Faults, minutes: float) -> list[str]:
         ("run again without a reason", [f"{_told(run)} then {_told(after)}" for run, after in account.unexcused]),
         ("accounted more than once", account.miscounted),
         ("not accounted although the claim was kept", [_told(run) for run in account.refused]),
-        ("stops that took too long", [f"{took:.2f} s" for took in faults.stop_times if took > LONGEST_STOP]),
+        ("stops that took too long", [f"{took:.2f} s" for took in faults.late]),
         ("still pending", [f"{key}: {count}" for key, count in remains.pending.items()]),
         ("left in Redis", sorted(remains.nodes | remains.locks)),
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import time
@@ -14,10 +15,13 @@ import valkey
 
 from .cast import Cast, Worker
 from .proxy import CHUNK, Proxy
-from .worker import HEARTBEAT
+from .worker import GRACE, HEARTBEAT
 
 LIMIT = HEARTBEAT * 6
 """Seconds of silence after which the others take a worker for dead."""
+
+LONGEST_STOP = GRACE + 5
+"""Seconds from SIGTERM to the end: two more than the grace, and three for a machine that has this much to do."""
 
 PAUSE = 1.5
 """Seconds between two faults, on average; several may be under way at a time."""
@@ -38,6 +42,8 @@ class Faults:
         """How often each fault was made."""
         self.stop_times: list[float] = []
         """Seconds that workers took to end after SIGTERM."""
+        self.late: list[float] = []
+        """Those that are too long for what the machine had to do meanwhile."""
 
     def make(self, seconds: float) -> None:
         """Make faults for *seconds*, and return when the last one is over."""
@@ -111,9 +117,17 @@ class Faults:
         self._freeze(worker, rng, LIMIT + rng.uniform(0.5, 3))
 
     def _terminate(self, worker: Worker, rng: random.Random) -> None:
-        self.stop_times.append(worker.end())
+        self.stop(worker)
         time.sleep(rng.choice([0, rng.uniform(0, 2)]))
         worker.start()
+
+    def stop(self, worker: Worker) -> None:
+        """Stop *worker*, and note how long that took."""
+        took = worker.end()
+        self.stop_times.append(took)
+        # Where each process gets a part of a core, everything takes as many times as long.
+        if took > LONGEST_STOP * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1)):
+            self.late.append(took)
 
     def _terminate_and_kill(self, worker: Worker, rng: random.Random) -> None:
         worker.signal(signal.SIGTERM)
