@@ -206,8 +206,10 @@ class _Served:
     """The node, as soon as it is up."""
     quiet: bool = False
     """True after SIGTSTP."""
+    signalled: bool = False
+    """True after SIGTERM or SIGINT."""
     stopping: anyio.Event = attrs.field(factory=anyio.Event)
-    """Set after SIGTERM or SIGINT."""
+    """Set then, or when the node is told to stop otherwise."""
 
     def time_out(self, grace: float) -> None:
         """Expect the end *grace* seconds from now, and a little more."""
@@ -231,7 +233,9 @@ async def _obey(signals: AsyncIterator[signal.Signals], served: _Served, tasks: 
         elif served.node is None:
             tasks.cancel_scope.cancel()
             served.time_out(0)
-        elif not served.stopping.is_set():
+        elif not served.signalled:
+            # The first, also when the node was told to stop otherwise: a supervisor may do both.
+            served.signalled = True
             served.stopping.set()
         else:
             served.node.stop(grace=0)

@@ -181,20 +181,21 @@ def share(wanted: Sequence[int], total: int) -> list[int]:
 def _head(seen: Seen, width: int) -> list[Text]:
     stats = seen.stats
     figures = (
-        ("processed", number(stats.processed), ""), ("failed", number(stats.failed), "red" if stats.failed else ""),
-        ("enqueued", number(stats.enqueued), ""), ("busy", number(stats.busy), ""),
-        ("retries", number(stats.retry), "yellow" if stats.retry else ""), ("scheduled", number(stats.scheduled), ""),
-        ("dead", number(stats.dead), "red" if stats.dead else ""),
+        (("processed", number(stats.processed), ""), ("failed", number(stats.failed), "red" if stats.failed else ""),
+        ("enqueued", number(stats.enqueued), ""), ("busy", number(stats.busy), "")),
+        (("retries", number(stats.retry), "yellow" if stats.retry else ""), ("scheduled", number(stats.scheduled), ""),
+        ("dead", number(stats.dead), "red" if stats.dead else "")),
     )  # fmt: skip
-    line = Text()
-    for name, value, style in figures:
-        line.append(f"{name} ", style="dim").append(value, style=style or "bold").append("  ")
+    lines = [Text(), Text()]
+    for line, each in zip(lines, figures, strict=True):
+        for name, value, style in each:
+            line.append(f"{name} ", style="dim").append(value, style=style or "bold").append("  ")
     latency = max((queue.latency for queue in seen.queues if queue.size and not queue.paused), default=0.0)
     failing = sum(second.failed for second in seen.seconds[-10:])
     told = Text(f"{seen.at.astimezone():%H:%M:%S}  ", style="dim")
     told.append(f"{seen.rate:,.0f} jobs/s", style="bold green").append(f"  longest wait {span(latency)}  ")
     told.append(f"{plural(failing, 'failure')} in 10 s", style="red" if failing else "dim")
-    return [told, line, Text(bars([second.processed for second in seen.seconds], width), style="green")]
+    return [told, *lines, Text(bars([second.processed for second in seen.seconds], width), style="green")]
 
 
 def bars(values: Sequence[int], width: int) -> str:

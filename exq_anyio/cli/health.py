@@ -81,7 +81,7 @@ def _nodes(nodes: list[NodeInfo], least: int) -> Check:
 def _queue(queue: QueueInfo, max_latency: float | None, max_size: int | None) -> Check:
     from .words import plural, span
 
-    said = f"{plural(queue.size, 'job')}, the next waits {span(queue.latency)}"
+    said = f"{plural(queue.size, 'job')}, the next waits {span(queue.latency)}" if queue.size else "empty"
     problem = ""
     if queue.paused:
         said = f"paused, {plural(queue.size, 'job')}"

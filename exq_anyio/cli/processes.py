@@ -270,7 +270,8 @@ class Supervisor:
                 self._dismiss(former)
         if all(place.process and place.process.report for place in self.places):
             self.was_up = True
-            self.notifier.ready()
+            if not self.replacing:
+                self.notifier.ready()
 
     def _judge(self, process: Process) -> None:
         """Replace *process* if it is too large, or has done enough."""

@@ -176,8 +176,10 @@ def test_signals_that_systemd_sends_to_all_of_them_count_once(
     above = supervise(count=1)
     enqueue(client, namespace, "nap", 0.5, str(shell.path("a")))
     until(shell.path("a").exists, "the job has begun")
-    for pid in (*above.pids(), above.process.pid):
-        os.kill(pid, signal.SIGTERM)
+    (below,) = above.pids()
+    above.signal(signal.SIGTERM)
+    above.until_said("node is stopping")
+    os.kill(below, signal.SIGTERM)
     assert above.ends() == 0
     assert shell.path("a.done").exists()
 

@@ -196,7 +196,7 @@ def test_each_record_is_one_line_that_a_terminal_does_not_obey(
     assert line.endswith(
         rf"error=ZeroDivisionError('first\nsecond \x1b[31m') ({shell.path('jobs.py')}:{_line_of(shell, 'raise')})"
     )
-    assert [line for line in lines if line.endswith(r"WARNING app: one | two \x1b[31m")]
+    assert [line for line in lines if line.endswith(rf"WARNING app: one | two \x1b[31m jid={jid} worker=fail")]
     stamp = r"20\d\d-\d\d-\d\d \d\d:\d\d:\d\d\.\d\d\d (INFO|WARNING|ERROR) +(exq_anyio|app): "
     assert [line for line in lines if not re.match(stamp, line)] == []
 
