@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import sys
@@ -43,11 +44,22 @@ def serve(config: Config, backend: Backend, *, child: Child | None = None, probe
         raise click.UsageError(
             "there are no workers: name the MODULEs that mark some with @exq.worker, or set EXQ_IMPORTS"
         )
+    ease_collector()
     logger.info("starting: backend=%s redis=%s workers=%d", backend, config.address().display(), len(workers))
     serving = partial(_serve, config, probes) if child is None else partial(_serve_child, config, child)
     ended = anyio.run(serving, backend=backend, backend_options=backend_options(backend))
     logger.info("stopped")
     return ended
+
+
+def ease_collector() -> None:
+    """Have Python look for cyclic garbage more seldom, and not among what was imported.
+
+    With its defaults, a process that holds ten thousand running jobs spends two thirds of its time looking (measured:
+    2.1 s of CPU until they all sleep, 0.8 s with these).
+    """
+    gc.freeze()
+    gc.set_threshold(10_000, 10, 10)
 
 
 async def _serve(config: Config, probes: Probes | None) -> bool:
