@@ -191,7 +191,7 @@ def test_each_record_is_one_line_that_a_terminal_does_not_obey(
     worker.signal(signal.SIGTERM)
     assert worker.ends() == 0
     lines = worker.log().splitlines()
-    (line,) = [line for line in lines if jid in line]
+    (line,) = [line for line in lines if jid in line and "job retry" in line]
     assert "WARNING exq_anyio: job retry: " in line
     assert line.endswith(
         rf"error=ZeroDivisionError('first\nsecond \x1b[31m') ({shell.path('jobs.py')}:{_line_of(shell, 'raise')})"
