@@ -217,7 +217,8 @@ async def test_nodes_lists_who_beats_and_who_only_has_a_lease(place: Place) -> N
     now, nodes = await place.store.nodes()
     assert abs(now - time.time()) < 5
     elixir, first, second = nodes
-    assert (elixir, elixir.limit) == (NodeSeen("elixir", "1234.567891", {}), None)
+    # Redis 6 spells a score with all 17 digits.
+    assert (elixir.node_id, float(elixir.score), elixir.lease, elixir.limit) == ("elixir", 1234.567891, {}, None)
     assert (first.node_id, first.lease, first.limit) == (NODE, {"token": "token", "limit": "30.0"}, 30.0)
     assert float(first.score) == (await place.state())["heartbeats"][b"host#1"]
     assert (second, second.limit) == (NodeSeen("host#2", "", {"token": "two", "pid": "1"}), None)

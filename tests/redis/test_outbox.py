@@ -7,6 +7,7 @@ from typing import cast
 import anyio
 import coredis
 import pytest
+from coredis.tokens import PureToken
 
 from exq_anyio.address import Address, Unix
 from exq_anyio.errors import WrongType
@@ -92,7 +93,7 @@ async def test_a_caller_that_gives_up_before_it_is_sent_enqueues_nothing(
     async with open_connections(address, dialer(address, namespace)) as connections:
         outbox = RedisOutbox(connections, Keys(namespace))
         await outbox.push([job("first")])
-        await redis.client_pause(300)  # what is sent from here on is under way for a while
+        await redis.client_pause(60_000, PureToken.WRITE)  # what is sent from here on is under way for a while
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(outbox.push, [job("alone")])
             await anyio.wait_all_tasks_blocked()
@@ -101,4 +102,5 @@ async def test_a_caller_that_gives_up_before_it_is_sent_enqueues_nothing(
             with anyio.move_on_after(0.01):
                 await outbox.push([job("never")])
             tasks.start_soon(outbox.push, [job("last")])
+            await redis.client_unpause()
     assert await redis.lrange(f"{namespace}:queue:q", 0, -1) == [b"last", b"shared", b"alone", b"first"]
