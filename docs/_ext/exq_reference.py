@@ -20,11 +20,17 @@ from sphinx.util.docutils import SphinxDirective
 
 from exq_anyio.cli.main import SECTIONS
 from exq_anyio.config import Config, RedisOptions, SentinelOptions
+from exq_anyio.group import QueueGroup
 from exq_anyio.load import _CODE_ONLY
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
-SETTINGS = {"Config": Config, "RedisOptions": RedisOptions, "SentinelOptions": SentinelOptions}
+SETTINGS = {
+    "Config": Config,
+    "RedisOptions": RedisOptions,
+    "SentinelOptions": SentinelOptions,
+    "QueueGroup": QueueGroup,
+}
 
 BELOW = re.compile(r"see :class:`(Redis|Sentinel)Options`")
 
@@ -59,7 +65,7 @@ class Settings(Made):
     def lines(self) -> Iterator[str]:
         """See Made."""
         which = self.arguments[0]
-        docs = ModuleAnalyzer.for_module("exq_anyio.config").find_attr_docs()
+        docs = ModuleAnalyzer.for_module(SETTINGS[which].__module__).find_attr_docs()
         fields = attrs.fields_dict(SETTINGS[which])
         names = " ".join(self.content).split()
         told = self.env.temp_data.setdefault("exq_settings", set())
