@@ -13,6 +13,7 @@ import msgspec
 
 from .config import Config
 from .errors import ArgumentError, ConfigError, Conflict, PayloadTooLarge, TooManyJobs
+from .events import Event, tell
 from .exchange import Outgoing
 from .job import JSON, Job, Record, encode, new_jid, stamp
 from .outbox import Outbox, stand_in
@@ -28,7 +29,7 @@ WorkerRef: TypeAlias = "str | FunctionWorker[..., object] | type"
 """A worker: its wire name, the marked function, or the class."""
 
 ClientMiddleware: TypeAlias = Callable[[JobSpec], AbstractAsyncContextManager[object, "bool | None"]]
-"""Wraps one enqueue."""
+"""Wraps one enqueue; a :class:`~exq_anyio.spec.JobSpec` that it yields is enqueued instead of the one it was given."""
 
 
 class Options(TypedDict, total=False):
@@ -120,7 +121,9 @@ class Client:
         if at == len(stack):
             return await self._through(specs, which + 1, 0)
         sent: list[str | Conflict] = []
-        async with stack[at](specs[which]):
+        async with stack[at](specs[which]) as changed:
+            if isinstance(changed, JobSpec):
+                specs[which] = changed
             sent = await self._through(specs, which, at + 1)
         return sent
 
@@ -131,10 +134,19 @@ class Client:
         now = clock()
         jobs = [outgoing(spec, self.config, now) for spec in specs]
         holders = await outbox.push(jobs)
+        if self.config.listeners:
+            self._tell(jobs, holders, now)
         return [
             job.jid if at not in holders else Conflict(holders[at], job.lock[0] if job.lock else "")
             for at, job in enumerate(jobs)
         ]
+
+    def _tell(self, jobs: Sequence[Outgoing], holders: Mapping[int, str], now: float) -> None:
+        """Tell the listeners of the *jobs* that were enqueued, that is all but *holders*."""
+        for at, job in enumerate(jobs):
+            if at not in holders:
+                event = Event(kind="enqueue", at=now, job=Job.decode(job.payload, job.queue))
+                tell(self.config.listeners, event)
 
     def _spec(self, queue: str, worker: WorkerRef, args: Sequence[object], options: Options) -> JobSpec:
         extra = options.pop("extra", {})

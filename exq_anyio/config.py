@@ -308,7 +308,11 @@ class Config:
     """Async context managers around each job, the first one outermost.  None: ``exq.default_middleware``."""
 
     client_middleware: tuple[Callable[..., object], ...] = attrs.field(default=(), converter=as_client_middleware)
-    """Async context managers around each enqueue, given the :class:`~exq_anyio.spec.JobSpec`; the first outermost."""
+    """Async context managers around each enqueue, given the :class:`~exq_anyio.spec.JobSpec`; the first outermost.
+    What one yields, if it is a JobSpec, is enqueued instead."""
+
+    listeners: tuple[Callable[..., object], ...] = attrs.field(default=(), converter=as_client_middleware)
+    """What is told of all that happens to jobs and nodes: functions of an :class:`~exq_anyio.events.Event`."""
 
     threads: int = attrs.field(default=100, converter=as_integer, metadata=between(1, 10_000))
     """Threads of one node for workers that are no ``async def``, over all its queues."""

@@ -27,7 +27,7 @@ OTHER_VARIABLES = frozenset(
 FILES = ("exq.toml", "pyproject.toml")
 
 #: Settings that are code, and so can be said neither in the environment nor in a file.
-_CODE_ONLY = frozenset({"backoff", "client_middleware", "middleware", "queue_adapter"})
+_CODE_ONLY = frozenset({"backoff", "client_middleware", "listeners", "middleware", "queue_adapter"})
 
 
 @attrs.frozen

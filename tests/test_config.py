@@ -75,6 +75,7 @@ def test_the_defaults_are_those_of_the_reference() -> None:
         "node_identifier": None,
         "middleware": None,
         "client_middleware": (),
+        "listeners": (),
         "threads": 100,
         "queue_adapter": None,
         "workers": None,

@@ -48,6 +48,11 @@ PRINTED = {
         "refused for the sake of the one that waits: True",
         *("after 0.2 s", "at an instant", "last", "now", "only once"),
     ],
+    "telemetry.py": [
+        "ZeroDivisionError in divide, attempt 1: it will be retry",
+        "ZeroDivisionError in divide, attempt 2: it will be dead",
+        *("the node has stopped", "done: 2", "retry: 1", "dead: 1"),
+    ],
     "script.py": ["3 jobs are enqueued, one is scheduled"],
 }
 

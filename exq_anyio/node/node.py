@@ -28,7 +28,8 @@ from anyio.abc import TaskGroup, TaskStatus
 from .. import _version
 from ..config import Config, QueueConfig
 from ..errors import ExqError, RedisError, RedisUnavailable
-from ..exchange import Beat, Claim
+from ..events import Event, EventKind, tell
+from ..exchange import Beat, Claim, NodeSeen
 from ..job import Job
 from ..metrics import Meter
 from ..middleware import Middleware
@@ -48,6 +49,7 @@ from .settler import Settler
 from .shared import Shared
 from .stacks import all_stacks
 from .store import Store
+from .telling import TellingPerformer
 
 logger: logging.Logger = logging.getLogger("exq_anyio")
 
@@ -98,9 +100,10 @@ class Node:
         self._policy = Policy(max_retries=config.max_retries, backoff=config.backoff, timestamps=config.timestamps)
         self.settler: Settler = Settler(around.store, self.claim, around.clock, self._lost)
         self._meter = Meter(config.timestamps, around.clock)
-        self.performer: Performer = Performer(
+        listeners = {"listeners": config.listeners} if config.listeners else {}
+        self.performer: Performer = (TellingPerformer if listeners else Performer)(
             workers, stack, around.store, self.settler, self._policy, around.clock, around.chance, config.threads,
-            self._meter, around.stock,
+            self._meter, around.stock, **listeners,
         )  # fmt: skip
         self._lines: dict[str, Line] = {}
         self._groups = {group.name: Shared(group.concurrency, group.order, group.queues) for group in config.groups}
@@ -157,6 +160,7 @@ class Node:
                 await self._give_up()
                 raise
             await self._leave()
+            self._tell("node_stop")
 
     async def _work(self, task_status: TaskStatus[None]) -> None:
         async with anyio.create_task_group() as services:
@@ -170,6 +174,7 @@ class Node:
                     for name in group.queues:
                         self._begin(QueueConfig(name, group.concurrency), self._groups[group.name])
                 task_status.started()
+                self._tell("node_start")
                 await self._stopping.wait()
                 await self._wind_down(jobs)
             with self._cleanup():
@@ -235,7 +240,7 @@ class Node:
         """Take back what dead processes of this host left, and claim the first free id."""
         _, nodes = await self._store.nodes()
         for node in rescuer.gone_from_host(self.host, nodes):
-            await rescuer.rescue(self._store, node, self._policy, self.config.max_rescues, by_process=True)
+            await self._rescue(node, by_process=True)
         # What was asked for when a reply was lost comes first: it may be ours.
         asked = [] if self._asked is None else [self._asked]
         for wanted in chain(asked, (Claim(f"{self.host}#{number}", identity.new_token()) for number in count(1))):
@@ -327,6 +332,16 @@ class Node:
             except RedisError as error:
                 logger.error("cannot rescue: error=%s", error)
 
+    async def _rescue(self, node: NodeSeen, *, by_process: bool) -> None:
+        config = self.config
+        moved = await rescuer.rescue(self._store, node, self._policy, config.max_rescues, by_process=by_process)
+        if moved:
+            self._tell("rescue", jobs=moved, other=node.node_id)
+
+    def _tell(self, kind: EventKind, *, jobs: int = 0, other: str = "") -> None:
+        event = Event(kind=kind, at=self._around.clock(), node_id=self.claim.node_id, jobs=jobs, other=other)
+        tell(self.config.listeners, event)
+
     async def _look(self, watch: rescuer.Watch) -> None:
         token = self.claim.token
         now, nodes = await self._store.nodes()
@@ -334,7 +349,6 @@ class Node:
         if token == self.claim.token and any(node.node_id == self.claim.node_id for node in others):
             self._lost(token)  # before our jobs are put back, of which a wait of ours might take one
         self._live = 1 + sum(1 for node in others if node.score)
-        rescue = partial(rescuer.rescue, self._store, policy=self._policy, max_rescues=self.config.max_rescues)
         for node in others:
             if node.condemned:
                 await rescuer.finish_rescue(self._store, node.node_id, self._policy, self.config.max_rescues)
@@ -344,9 +358,9 @@ class Node:
             if anyio.current_time() > until:
                 del self._former[node_id]
         for node in rescuer.gone_from_host(self.host, others):
-            await rescue(node, by_process=True)
+            await self._rescue(node, by_process=True)
         for node in watch.dead(now, others, anyio.current_time(), self._store.outages()):
-            await rescue(node, by_process=False)
+            await self._rescue(node, by_process=False)
             # It may be frozen, with a wait to send that asks for no claim, and be killed before it knows.
             self._former[node.node_id] = anyio.current_time() + FROZEN
 

@@ -19,6 +19,7 @@ from ..node.dequeuer import Line, LocalLimit
 from ..node.performer import Performer, Running
 from ..node.scheduler import due_move, promote_due
 from ..node.settler import Settler
+from ..node.telling import TellingPerformer
 from ..outcome import Halt, Policy, Settlement, push_back
 from ..resource import AnyResource, Stock, Supply
 from ..worker import Registry
@@ -127,7 +128,8 @@ class Site:
 
     async def _perform(self, job: Job, crew: Crew, stock: Stock) -> Performed:
         config = crew.config
-        performer = Performer(
+        listeners = {"listeners": config.listeners} if config.listeners else {}
+        performer = (TellingPerformer if listeners else Performer)(
             in_callers_thread(crew.workers, job.worker),
             cast("tuple[Middleware, ...]", default_middleware if config.middleware is None else config.middleware),
             self.store,
@@ -138,6 +140,7 @@ class Site:
             config.threads,
             Meter(config.timestamps, self._clock.now),
             stock,
+            **listeners,
         )
         limit = LocalLimit(1)
         run = Running(job, line=Line(job.queue, limit), dequeuer=limit, number=1, started=self._clock.now())

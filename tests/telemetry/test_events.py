@@ -1,0 +1,164 @@
+"""Whoever listens is told of all that happens, in order, and cannot do any harm."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import anyio
+import coredis
+import pytest
+
+import exq_anyio as exq
+from exq_anyio.events import Event
+from exq_anyio.node.performer import Performer
+from exq_anyio.node.telling import TellingPerformer
+from exq_anyio.redis.embedded import EmbeddedServer
+from exq_anyio.testing import Mock
+
+from ..exq.scene import Scene, payload, until
+
+
+@pytest.fixture
+def scene(valkey: EmbeddedServer, redis: coredis.Redis[bytes], namespace: str) -> Scene:
+    return Scene(valkey.url, redis, namespace)
+
+
+@exq.worker(max_retries=1, backoff=lambda job, error: 0.01)
+async def work(how: str) -> object:
+    if how == "fail":
+        raise ValueError("no")
+    return exq.Snooze(0.01) if how == "snooze" and not exq.worker_job().snooze_count else None
+
+
+WORKERS = (work,)
+
+
+def told(events: list[Event]) -> Iterator[tuple[object, ...]]:
+    for event in events:
+        yield (event.kind, *([event.outcome] if event.outcome else []))
+
+
+async def test_a_job_that_fails_is_told_from_its_enqueue_to_its_death(scene: Scene) -> None:
+    events: list[Event] = []
+    async with scene.open(work, listeners=[events.append]) as q:
+        jid = await q.push(work.job("fail"))
+        await until(lambda: any(event.kind == "dead" for event in events))
+        node_id = q.node_id
+
+    assert list(told(events)) == [
+        ("node_start",),
+        ("enqueue",),
+        *[("fetch",), ("start",), ("exception", "retry"), ("retry",)],
+        *[("fetch",), ("start",), ("exception", "dead"), ("dead",)],
+        ("node_stop",),
+    ]
+    of_job = [event for event in events if event.job is not None]
+    assert {event.job.jid for event in of_job if event.job} == {jid}
+    assert [event.node_id for event in of_job] == ["", *[node_id] * 8]
+    raised = [event for event in of_job if event.kind == "exception"]
+    assert [(event.worker, repr(event.error)) for event in raised] == [("work", "ValueError('no')")] * 2
+    assert all(event.seconds is not None and 0 <= event.seconds < 5 for event in raised)
+    written = [event.job for event in of_job if event.kind in ("retry", "dead")]
+    assert [job.retry_count for job in written if job] == [0, 1]
+    assert [repr(event.error) for event in of_job if event.kind in ("retry", "dead")] == ["ValueError('no')"] * 2
+
+
+async def test_what_ends_without_an_error_stops(scene: Scene) -> None:
+    events: list[Event] = []
+    async with scene.open(work, listeners=[events.append]) as q:
+        await q.push(work.job("snooze"))
+        await until(lambda: ("stop", "done") in told(events))
+
+    assert list(told(events))[2:-1] == [
+        *[("fetch",), ("start",), ("stop", "schedule"), ("fetch",), ("start",), ("stop", "done")]
+    ]
+
+
+async def test_the_time_in_the_queue_is_told_with_the_fetch(scene: Scene) -> None:
+    events: list[Event] = []
+    await scene.push("default", payload("work", "x", enqueued_at=1.0), payload("work", "y"))
+    async with scene.open(work, listeners=[events.append]):
+        await until(lambda: list(told(events)).count(("stop", "done")) == 2)
+
+    waits = [event.seconds for event in events if event.kind == "fetch"]
+    assert waits[0] is not None
+    assert waits[0] > 1e9
+    assert waits[1] is None
+
+
+async def test_a_stop_that_cuts_a_run_short_is_no_exception(scene: Scene) -> None:
+    begun = anyio.Event()
+
+    @exq.worker
+    async def forever() -> None:
+        begun.set()
+        await anyio.sleep_forever()
+
+    events: list[Event] = []
+    async with scene.open(forever, listeners=[events.append], shutdown_timeout=0) as q:
+        await q.push(forever.job())
+        await begun.wait()
+
+    assert list(told(events))[-2:] == [("stop", "push_back"), ("node_stop",)]
+
+
+async def test_a_rescue_is_told_by_who_did_it(scene: Scene) -> None:
+    events: list[Event] = []
+    dead = await scene.dead_node("here")
+    await scene.leave_taken(dead, "default", payload("work", "x"), payload("work", "y"))
+    async with scene.open(work, listeners=[events.append], node_identifier="here"):
+        await until(lambda: list(told(events)).count(("stop", "done")) == 2)
+
+    first, second = events[:2]
+    assert [(event.kind, event.other, event.jobs) for event in (first, second)] == [
+        *[("rescue", dead, 2), ("node_start", "", 0)]
+    ]
+
+
+async def test_jobs_that_are_refused_are_not_told(scene: Scene) -> None:
+    events: list[Event] = []
+    async with scene.enqueuer(listeners=[events.append]) as q:
+        await q.enqueue_all([exq.JobSpec(worker="w").on(unique_for=9), exq.JobSpec(worker="w").on(unique_for=9)])
+
+    assert list(told(events)) == [("enqueue",)]
+
+
+async def test_a_listener_that_fails_costs_no_job_and_no_other_listener(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    events: list[Event] = []
+
+    def broken(event: Event) -> None:
+        raise RuntimeError
+
+    async with scene.open(work, listeners=[broken, events.append]) as q:
+        await q.push(work.job("x"))
+        await until(lambda: scene.count("processed"))
+
+    assert ("stop", "done") in told(events)
+    assert "listener failed: event=start" in caplog.messages
+
+
+async def test_where_nobody_listens_nothing_is_told(scene: Scene) -> None:
+    async with scene.open(work) as q:
+        assert type(q._node.performer) is Performer  # type: ignore[union-attr]
+    async with scene.open(work, listeners=[print]) as q:
+        assert type(q._node.performer) is TellingPerformer  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("listeners", [print, "print", [7]])
+def test_listeners_are_a_list_of_functions(listeners: Any) -> None:
+    with pytest.raises(exq.ConfigError, match="listeners: must be a list"):
+        exq.Config(listeners=listeners)
+
+
+async def test_a_mock_tells_as_a_node_does(exq_mock: Mock) -> None:
+    events: list[Event] = []
+    async with exq.open(workers=[work], listeners=[events.append], mode="enqueuer") as q:
+        await q.push(work.job("fail"))
+        await exq_mock.drain(raises=False)
+
+    assert list(told(events)) == [
+        *[("enqueue",), ("start",), ("exception", "retry"), ("retry",), ("start",), ("exception", "dead"), ("dead",)]
+    ]

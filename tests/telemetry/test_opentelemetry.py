@@ -1,0 +1,179 @@
+"""One trace from an enqueue through all that follows from it, in the terms of the semantic conventions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import coredis
+import pytest
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import SpanKind, StatusCode
+
+import exq_anyio as exq
+from exq_anyio.contrib.opentelemetry import instrument
+from exq_anyio.redis.embedded import EmbeddedServer
+
+from ..exq.scene import Scene, until
+
+
+@pytest.fixture
+def scene(valkey: EmbeddedServer, redis: coredis.Redis[bytes], namespace: str) -> Scene:
+    return Scene(valkey.url, redis, namespace)
+
+
+class Telemetry:
+    """What was exported."""
+
+    def __init__(self) -> None:
+        self.exporter = InMemorySpanExporter()
+        self.traces = TracerProvider()
+        self.traces.add_span_processor(SimpleSpanProcessor(self.exporter))
+        self.reader = InMemoryMetricReader()
+        self.meters = MeterProvider([self.reader])
+
+    def config(self, scene: Scene, *workers: object, **settings: Any) -> exq.Config:
+        return instrument(
+            {"url": scene.url, "namespace": scene.namespace, "workers": workers, "scheduler_poll_timeout": 0.02},
+            tracer_provider=self.traces,
+            meter_provider=self.meters,
+            **settings,
+        )
+
+    def spans(self) -> Sequence[ReadableSpan]:
+        return sorted(self.exporter.get_finished_spans(), key=lambda span: span.start_time or 0)
+
+    def points(self, name: str) -> list[tuple[Mapping[str, Any], Any]]:
+        found: Any = self.reader.get_metrics_data()
+        return [
+            (dict(point.attributes), getattr(point, "value", None) or point.count)
+            for resource in found.resource_metrics
+            for scope in resource.scope_metrics
+            for metric in scope.metrics
+            if metric.name == name
+            for point in metric.data.data_points
+        ]
+
+
+@exq.worker(queue="second")
+async def second() -> None: ...
+
+
+async def test_a_request_and_two_chained_jobs_are_one_trace(scene: Scene) -> None:
+    telemetry = Telemetry()
+    instances: list[exq.Exq] = []
+
+    @exq.worker(queue="first")
+    async def first() -> None:
+        await instances[0].push(second.job())
+
+    async with exq.open(telemetry.config(scene, first, second, queues=["first", "second"])) as q:
+        instances.append(q)
+        with telemetry.traces.get_tracer("web").start_as_current_span("POST /orders"):
+            jid = await q.push(first.job())
+        await until(lambda: len(telemetry.spans()) == 5)
+
+    spans = telemetry.spans()
+    assert [(span.name, span.kind) for span in spans] == [
+        ("POST /orders", SpanKind.INTERNAL),
+        ("send first", SpanKind.PRODUCER),
+        ("process first", SpanKind.CONSUMER),
+        ("send second", SpanKind.PRODUCER),
+        ("process second", SpanKind.CONSUMER),
+    ]
+    assert len({span.context.trace_id for span in spans}) == 1
+    parents = [None if span.parent is None else span.parent.span_id for span in spans]
+    assert parents == [None, *[span.context.span_id for span in spans[:-1]]]
+    assert dict(spans[2].attributes or {}) == {
+        "messaging.system": "exq",
+        "messaging.operation.name": "process",
+        "messaging.operation.type": "process",
+        "messaging.destination.name": "first",
+        "messaging.message.id": jid,
+        "exq.worker": "first",
+        "exq.attempt": 1,
+    }
+
+
+async def test_the_context_is_where_others_look_for_it(scene: Scene) -> None:
+    telemetry = Telemetry()
+    async with exq.open(telemetry.config(scene, mode="enqueuer")) as q:
+        await q.enqueue("default", "Ruby::Worker", extra={"other": 1})
+    (payload,) = await scene.queue()
+    (span,) = telemetry.spans()
+
+    job = exq.Job.decode(payload)
+    written = str(job.record["traceparent"])
+    assert written.startswith(f"00-{span.context.trace_id:032x}-{span.context.span_id:016x}-")
+    assert job.record["other"] == 1
+
+
+async def test_a_retry_is_in_the_trace_and_its_error_with_it(scene: Scene) -> None:
+    telemetry = Telemetry()
+
+    @exq.worker(max_retries=1, backoff=lambda job, error: 0.01)
+    async def work() -> None:
+        if exq.worker_job().attempt == 1:
+            raise ConnectionError("try again")
+
+    async with exq.open(telemetry.config(scene, work)) as q:
+        await q.push(work.job())
+        await until(lambda: len(telemetry.spans()) == 3)
+
+    send, failed, done = telemetry.spans()
+    assert {failed.context.trace_id, done.context.trace_id} == {send.context.trace_id}
+    assert (failed.status.status_code, failed.status.description) == (StatusCode.ERROR, "try again")
+    assert (failed.attributes or {})["error.type"] == "ConnectionError"
+    assert [event.name for event in failed.events] == ["exception"]
+    assert (done.status.status_code, (done.attributes or {})["exq.attempt"]) == (StatusCode.UNSET, 2)
+
+
+@pytest.mark.parametrize(("verdict", "status"), [(exq.Halt(), StatusCode.UNSET), (SystemExit(3), StatusCode.ERROR)])
+async def test_ends_of_other_kinds(verdict: BaseException, status: StatusCode, scene: Scene) -> None:
+    telemetry = Telemetry()
+
+    @exq.worker
+    async def work() -> None:
+        raise verdict
+
+    async with exq.open(telemetry.config(scene, work)) as q:
+        await q.push(work.job())
+        await until(lambda: len(telemetry.spans()) == 2)
+
+    assert telemetry.spans()[1].status.status_code == status
+
+
+async def test_what_happens_is_measured(scene: Scene) -> None:
+    telemetry = Telemetry()
+
+    @exq.worker(max_retries=0)
+    async def work(how: str) -> None:
+        if how == "fail":
+            raise ValueError
+
+    async with exq.open(telemetry.config(scene, work)) as q:
+        await q.enqueue_all(work.job(how) for how in ("fail", "pass", "pass"))
+        await until(lambda: _processed(scene, 3))
+
+    queue = {"messaging.system": "exq", "messaging.destination.name": "default"}
+    sent = {**queue, "messaging.operation.name": "send", "messaging.operation.type": "send"}
+    run = {**queue, "messaging.operation.name": "process", "messaging.operation.type": "process", "exq.worker": "work"}
+    assert telemetry.points("messaging.client.sent.messages") == [(sent, 3)]
+    assert [count for _, count in telemetry.points("messaging.client.consumed.messages")] == [3]
+    assert [count for _, count in telemetry.points("exq.job.wait")] == [3]
+    assert sorted(telemetry.points("messaging.process.duration"), key=lambda point: point[1]) == [
+        ({**run, "error.type": "ValueError"}, 1),
+        (run, 2),
+    ]
+    assert sorted(telemetry.points("exq.job.outcomes"), key=lambda point: point[1]) == [
+        ({**run, "error.type": "ValueError", "exq.outcome": "dead"}, 1),
+        ({**run, "exq.outcome": "done"}, 2),
+    ]
+
+
+async def _processed(scene: Scene, count: int) -> bool:
+    return await scene.count("processed") == count
