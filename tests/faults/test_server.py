@@ -195,6 +195,19 @@ async def test_connections_that_break_again_and_again_in_the_midst_of_a_message(
             await scene.load.until_full_speed(BACK_WITHIN)
 
 
+@pytest.mark.parametrize(("delay", "drip"), [(0.2, 65_536), (0.001, 64)], ids=["late", "by the drop"])
+async def test_a_network_that_is_slow_is_no_outage(start: Start, network: Network, delay: float, drip: int) -> None:
+    async with under_load(start(), network) as scene:
+        scene.proxy.delay, scene.proxy.drip = delay, drip
+        before = sum(scene.load.done.values())
+        with anyio.fail_after(20):
+            while sum(scene.load.done.values()) < before + 2 * AT_ONCE:
+                await anyio.sleep(0.005)
+        scene.proxy.heal()
+        await scene.load.until_full_speed(BACK_WITHIN)
+        assert scene.outages == 0
+
+
 # There, but not for us
 
 
