@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from . import asked, changes, pages, show
+from . import asked, changes, doings, pages, show
 from .access import ACTIONS, Action, check_origin, check_token
 from .body import Form, form
 from .guard import Stream
@@ -64,13 +64,20 @@ def back(visit: Visit, sent: Form, said: str, to: str | None = None) -> Response
     return response
 
 
+async def _run(visit: Visit, sent: Form) -> str:
+    if not (name := sent.get("periodic")):
+        return await _jobs(visit, sent)
+    jid = await visit.api.periodic.run(name)
+    return f"{name} enqueued: {jid}." if jid else f"{name} was not enqueued: it is gone, or its unique lock is held."
+
+
 async def _jobs(visit: Visit, sent: Form) -> str:
     action, chosen = sent.chosen()
     refs = [Ref.parse(ref) for ref in chosen]
     if not refs:
         return "Nothing was chosen."
     done = await changes.act(visit.api, cast("Action", action), refs)
-    verb = next(doing.done for doing in pages.DOINGS if doing.action == action)
+    verb = next(doing.done for doing in doings.DOINGS if doing.action == action)
     parts = [f"{show.plural(done.done, 'job')} {verb}"]
     if done.moved:
         parts.append(f"{done.moved:,} had moved on")
@@ -80,6 +87,8 @@ async def _jobs(visit: Visit, sent: Form) -> str:
 
 
 async def _delete(visit: Visit, sent: Form) -> str:
+    if name := sent.get("periodic"):
+        return f"{name} removed." if await visit.api.periodic.remove(name) else f"{name} was not there any more."
     name = sent.get("queue")
     if not name or sent.chosen()[1]:
         return await _jobs(visit, sent)
@@ -88,7 +97,11 @@ async def _delete(visit: Visit, sent: Form) -> str:
 
 
 async def _pause(visit: Visit, sent: Form) -> str:
-    name, resume = sent.get("queue"), sent.get("resume")
+    resume = sent.get("resume")
+    if name := sent.get("periodic"):
+        there = await (visit.api.periodic.resume(name) if resume else visit.api.periodic.pause(name))
+        return f"{name} {'resumed' if resume else 'paused'}." if there else f"{name} was not there any more."
+    name = sent.get("queue")
     told = await (visit.api.resume(name) if resume else visit.api.pause(name))
     return f"Queue {name} {'resumed' if resume else 'paused'}; {show.plural(len(told), 'node')} told."
 
@@ -151,7 +164,7 @@ def new_job(given: Mapping[str, str]) -> changes.NewJob:
 
 OBEY: Mapping[Action, Obey] = {
     "retry": _jobs,
-    "run": _jobs,
+    "run": _run,
     "kill": _jobs,
     "delete": _delete,
     "pause": _pause,
@@ -181,7 +194,7 @@ async def post_bulk(site: Site, request: Request) -> Response:
     """An action on all that match: its progress line by line for a script, else a page when it is over."""
     sent, action = await checked(site, request)
     visit = await admit(site, request, action, ask_all=False)
-    place = pages.bulk_place(sent.get("place"), sent.get("queue"))
+    place = doings.bulk_place(sent.get("place"), sent.get("queue"))
     fields = sent.fields()
     bulk = changes.act_on_all(visit.api, action, place, asked.filter_of(fields, site.settings))
     if request.headers.get("accept") == "application/x-ndjson":
@@ -192,8 +205,8 @@ async def post_bulk(site: Site, request: Request) -> Response:
         if time.monotonic() - began > PATIENCE:
             ended = False
             break
-    verb = next((doing.done for doing in pages.DOINGS if doing.action == action), "done")
+    verb = next((doing.done for doing in doings.DOINGS if doing.action == action), "done")
     if not ended:
         again = visit.url("/bulk", **{name: value for name, value in fields.items() if name not in ("token", "back")})
         return back(visit, sent, f"{show.plural(count, 'job')} {verb} so far; go on for the others.", again)
-    return back(visit, sent, f"{show.plural(count, 'job')} {verb}.", visit.url(pages.home(place)))
+    return back(visit, sent, f"{show.plural(count, 'job')} {verb}.", visit.url(doings.home(place)))

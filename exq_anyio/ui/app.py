@@ -18,7 +18,7 @@ from starlette.types import Receive, Scope, Send
 from ..app import Exq
 from ..config import Config
 from ..errors import ExqError, InvalidQueue, RedisUnavailable, WrongMode
-from . import actions, json_api, pages, streams
+from . import actions, doings, json_api, pages, streams
 from .access import Authorize, local_only
 from .guard import guarded
 from .pages import PAGES, Page
@@ -89,7 +89,7 @@ def create_app(
         prefix=prefix,
         stream_seconds=stream_seconds,
     )
-    return WebUI(Site(source, settings, doings=pages.doings, home_of=pages.home))
+    return WebUI(Site(source, settings, doings=doings.doings, home_of=doings.home))
 
 
 def _starlette(site: Site) -> Starlette:
@@ -133,7 +133,7 @@ async def _find(site: Site, request: Request) -> Response:
 
 async def _bulk(site: Site, request: Request) -> Response:
     visit = await admit(site, request, "read", ask_all=True)
-    data = {**await pages.bulk(visit), **await pages.summary(visit), "name": ""}
+    data = {**await doings.bulk(visit), **await pages.summary(visit), "name": ""}
     return site.page(visit, "bulk.html", data)
 
 

@@ -9,6 +9,7 @@ import attrs
 import msgspec
 
 from ..api import Day, Second
+from ..api.measures import Point
 
 GAP = 0.2
 """Share of a bar's place that stays free."""
@@ -23,7 +24,7 @@ class Chart:
     """Of each where it begins, its width, how high what was processed is, and how high what failed."""
 
 
-def bars(points: Sequence[Day | Second]) -> Chart:
+def bars(points: Sequence[Day | Second | Point]) -> Chart:
     """The bars for *points*."""
     most = max((point.processed for point in points), default=0) or 1
     found = (
@@ -33,9 +34,9 @@ def bars(points: Sequence[Day | Second]) -> Chart:
     return Chart(len(points), tuple(found))
 
 
-def points(found: Sequence[Day | Second]) -> str:
+def points(found: Sequence[Day | Second | Point]) -> str:
     """Unix seconds, processed and failed, each a JSON array."""
-    times = [(at.at if isinstance(at, Second) else _midnight(at)).timestamp() for at in found]
+    times = [(_midnight(one) if isinstance(one, Day) else one.at).timestamp() for one in found]
     return msgspec.json.encode(
         [[int(at) for at in times], [one.processed for one in found], [one.failed for one in found]]
     ).decode()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import datetime
 from functools import partial
 from typing import Any, Literal, TypeAlias, TypeVar, cast
 
@@ -15,11 +14,31 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from ..api import Bulk, Cancelled, Day, Entry, Jobs, NodeInfo, Place, Progress, QueueInfo, Second, ServerInfo, Stats
+from ..api.measures import Metrics, WorkerMetrics
 from ..job import JSON
 from ..setting import check_queue_name
 from . import asked, body, changes, pages, records
 from .access import Action, check_origin
 from .guard import Stream
+from .json_types import (
+    All,
+    Cleared,
+    Edit,
+    Enqueued,
+    FoundJob,
+    JobList,
+    Moved,
+    Nothing,
+    PeriodicRecord,
+    Ran,
+    Refs,
+    Reschedule,
+    There,
+    Told,
+    WhichJob,
+    WhichNode,
+    WhichPeriodic,
+)
 from .refs import Kind, Ref
 from .site import Site
 from .visit import Visit, admit
@@ -28,105 +47,6 @@ T = TypeVar("T")
 
 Answer: TypeAlias = Callable[[Visit, Any], Awaitable[object]]
 """From a visit and the body of its request, if there is one, to what is answered."""
-
-
-@attrs.frozen(kw_only=True)
-class JobList:
-    """A part of a place."""
-
-    jobs: tuple[records.JobRecord, ...]
-    total: int
-    """Jobs there, within the times asked for."""
-    next: int | None
-    """``from`` of the part behind it; null at the end."""
-    looked: int | None
-    """Jobs that a search looked at; null without one."""
-
-
-@attrs.frozen(kw_only=True)
-class FoundJob:
-    """A job that was looked for everywhere."""
-
-    job: records.JobRecord | None
-
-
-@attrs.frozen(kw_only=True)
-class Refs:
-    """Which jobs: the ``ref`` of each."""
-
-    refs: tuple[str, ...]
-
-
-@attrs.frozen(kw_only=True)
-class Edit:
-    """Other arguments for a job."""
-
-    ref: str
-    args: list[JSON]
-
-
-@attrs.frozen(kw_only=True)
-class Reschedule:
-    """Another time for a job."""
-
-    ref: str
-    at: datetime
-
-
-@attrs.frozen(kw_only=True)
-class All:
-    """Which jobs of a place; all that is given has to match."""
-
-    place: Literal["queue", "retry", "schedule", "dead"]
-    queue: str = ""
-    worker: str = ""
-    error: str = ""
-    text: str = ""
-    tag: str = ""
-    since: str = ""
-    until: str = ""
-
-
-@attrs.frozen(kw_only=True)
-class WhichNode:
-    """A node; null: all of them."""
-
-    node: str | None = None
-
-
-@attrs.frozen(kw_only=True)
-class WhichJob:
-    """A running job."""
-
-    jid: str
-
-
-@attrs.frozen(kw_only=True)
-class Told:
-    """The nodes that were told."""
-
-    nodes: tuple[str, ...]
-
-
-@attrs.frozen(kw_only=True)
-class Cleared:
-    """What is gone."""
-
-    deleted: int
-
-
-@attrs.frozen(kw_only=True)
-class Enqueued:
-    """A new job."""
-
-    jid: str
-
-
-@attrs.frozen(kw_only=True)
-class Moved:
-    """Where a job is now; null: it was not there any more."""
-
-    job: records.JobRecord | None
 
 
 @attrs.frozen(kw_only=True)
@@ -323,9 +243,47 @@ async def _cancel(visit: Visit, taken: WhichJob) -> Cancelled:
     return await visit.api.cancel(taken.jid)
 
 
-@attrs.frozen
-class Nothing:
-    """An empty object."""
+async def _periodic(visit: Visit, taken: None) -> list[PeriodicRecord]:
+    redact = visit.site.settings.redact
+    return [
+        PeriodicRecord(
+            name=job.name,
+            worker=job.worker,
+            queue=job.queue,
+            arguments=records.periodic_arguments(job, redact),
+            schedule="" if job.schedule is None else str(job.schedule),
+            declared=job.declared,
+            paused=job.paused,
+            next_tick=job.next_tick,
+            last_tick=job.last_tick,
+            last_jid=job.last_jid,
+        )
+        for job in await visit.api.periodic.all()
+    ]
+
+
+async def _periodic_run(visit: Visit, taken: WhichPeriodic) -> Ran:
+    return Ran(jid=await visit.api.periodic.run(taken.name))
+
+
+async def _periodic_pause(visit: Visit, taken: WhichPeriodic) -> There:
+    return There(there=await visit.api.periodic.pause(taken.name))
+
+
+async def _periodic_resume(visit: Visit, taken: WhichPeriodic) -> There:
+    return There(there=await visit.api.periodic.resume(taken.name))
+
+
+async def _periodic_remove(visit: Visit, taken: WhichPeriodic) -> There:
+    return There(there=await visit.api.periodic.remove(taken.name))
+
+
+async def _metrics(visit: Visit, taken: None) -> Metrics:
+    return await visit.api.metrics(**pages.SPANS[pages.span(visit)][1])
+
+
+async def _worker_metrics(visit: Visit, taken: None) -> WorkerMetrics:
+    return await visit.api.worker_metrics(visit.query.get("worker", ""), **pages.SPANS[pages.span(visit)][1])
 
 
 def _get(path: str, summary: str, answers: Any, handle: Answer, *query: str) -> Endpoint:
@@ -380,6 +338,13 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     _get("/busy", "The running jobs", list[records.JobRecord], _busy),
     _post("/nodes/quiet", "quiet", "Have a node, or all, take no more jobs", WhichNode, Told, _quiet),
     _post("/nodes/stop", "stop", "Have a node, or all, end", WhichNode, Told, _stop),
+    _get("/metrics", "How often each worker ran, failed, and how long it took", Metrics, _metrics, "span"),
+    _get("/metrics/worker", "Likewise of one worker, with times", WorkerMetrics, _worker_metrics, "worker", "span"),
+    _get("/periodic", "All periodic jobs", list[PeriodicRecord], _periodic),
+    _post("/periodic/run", "run", "Enqueue a periodic job now", WhichPeriodic, Ran, _periodic_run),
+    _post("/periodic/pause", "pause", "Have a periodic job not enqueued", WhichPeriodic, There, _periodic_pause),
+    _post("/periodic/resume", "pause", "Have a periodic job enqueued again", WhichPeriodic, There, _periodic_resume),
+    _post("/periodic/remove", "delete", "Have a periodic job enqueued no more", WhichPeriodic, There, _periodic_remove),
     _post("/cancel", "cancel", "Cancel a running job", WhichJob, Cancelled, _cancel),
 )
 """All of it."""

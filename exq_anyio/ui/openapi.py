@@ -36,6 +36,7 @@ PARAMETERS: dict[str, tuple[str, str]] = {
     "until": ("string", "ISO 8601: not after this"),
     "days": ("integer", "1 to 1825"),
     "seconds": ("integer", "1 to 120"),
+    "span": ("string", "How far back: 1h, 4h, 8h, 24h or 72h"),
     "ref": ("string", "`ref` of a job, as a list has it"),
     "jid": ("string", "Id of a job"),
 }

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import UTC, datetime
-from typing import Literal, TypeAlias, cast
+from datetime import datetime
+from typing import Literal, TypeAlias
 
 import attrs
 from starlette.exceptions import HTTPException
 
 from ..api import Jobs, NodeInfo, Place, QueueInfo, Second
 from ..setting import check_queue_name
-from . import asked, charts, show
-from .access import Action
-from .records import Shown, running
+from . import asked, charts, measures, show
+from .records import Shown, periodic_arguments, running
 from .refs import Kind, Ref
 from .visit import Visit
 
@@ -220,6 +218,62 @@ def rest(one: Shown) -> list[tuple[str, str]]:
     return [(show.shorten(name, 80), show.preview(value, 500)) for name, value in list(fields)[:40]]
 
 
+SPANS: Mapping[str, tuple[str, dict[str, int]]] = {
+    "1h": ("1 hour", {"minutes": 60}),
+    "4h": ("4 hours", {"minutes": 240}),
+    "8h": ("8 hours", {"minutes": 480}),
+    "24h": ("24 hours", {"hours": 24}),
+    "72h": ("3 days", {"hours": 72}),
+}
+"""How far back metrics go: by the minute, or by ten minutes, where no times of single runs are kept."""
+
+
+def span(visit: Visit) -> str:
+    """The span that is asked for.  Raises HTTPException: 400, there is none such."""
+    asked_for = visit.query.get("span") or "1h"
+    if asked_for not in SPANS:
+        raise HTTPException(400, f"span must be one of {', '.join(SPANS)}.")
+    return asked_for
+
+
+async def metrics(visit: Visit) -> Data:
+    """What each worker did."""
+    chosen = span(visit)
+    found = await visit.api.metrics(**SPANS[chosen][1])
+    most = max((worker.seconds for worker in found.workers), default=0)
+    rows = [(worker, measures.spark(worker.points)) for worker in found.workers[:LISTED]]
+    listed = {"rows": rows, "most": most, "deploys": found.deploys[::-1], "span": chosen, "spans": SPANS}
+    return {**listed, "title": "Metrics", "worker": None}
+
+
+async def worker_metrics(visit: Visit) -> Data:
+    """What one worker did."""
+    chosen, name = span(visit), visit.query.get("worker", "")
+    found = await visit.api.worker_metrics(name, **SPANS[chosen][1])
+    histogram = found.histogram
+    shares = [(f"{share:.0%}", measures.seconds(measures.percentile(histogram, share))) for share in PERCENTILES]
+    return {
+        "worker": found,
+        "percentiles": shares if sum(histogram) else [],
+        "heat": measures.heat_map(found.points),
+        "points": charts.points(found.points),
+        "bars": charts.bars(found.points),
+        "span": chosen,
+        "spans": SPANS,
+        "title": name,
+    }
+
+
+PERCENTILES = (0.5, 0.9, 0.99)
+
+
+async def periodic(visit: Visit) -> Data:
+    """The periodic jobs."""
+    found = await visit.api.periodic.all()
+    redact = visit.site.settings.redact
+    return {"rows": [(job, periodic_arguments(job, redact)) for job in found], "title": "Periodic"}
+
+
 async def enqueue(visit: Visit) -> Data:
     """The form for a new job."""
     names = [queue.name for queue in await visit.api.queues()]
@@ -269,97 +323,6 @@ async def find(visit: Visit) -> Data:
     return {"found": at, "jid": jid, "looked": hunt.looked, "title": "Not found"}
 
 
-@attrs.frozen(kw_only=True)
-class Doing:
-    """What can be done with jobs, and how that is said."""
-
-    action: Action
-    label: str
-    done: str
-    places: frozenset[str]
-    danger: bool = False
-    hint: str = ""
-
-
-DOINGS: tuple[Doing, ...] = (
-    Doing(
-        action="retry",
-        label="Retry",
-        done="retried",
-        places=frozenset(["retry", "dead"]),
-        hint="Back to its queue now, with the attempt given back",
-    ),
-    Doing(
-        action="run",
-        label="Run now",
-        done="put in their queue",
-        places=frozenset(["queue", "retry", "schedule"]),
-        hint="To the front of its queue, or to its queue at once",
-    ),
-    Doing(
-        action="kill",
-        label="Kill",
-        done="killed",
-        places=frozenset(["queue", "retry", "schedule"]),
-        danger=True,
-        hint="To the dead set: it does not run, and is kept",
-    ),
-    Doing(
-        action="delete",
-        label="Delete",
-        done="deleted",
-        places=frozenset(["queue", "retry", "schedule", "dead"]),
-        danger=True,
-        hint="Gone for good",
-    ),
-)
-
-
-def doings(kind: str, *, bulk: bool = False) -> list[Doing]:
-    """What can be done with jobs that lie in a place of this *kind*."""
-    return [one for one in DOINGS if kind in one.places and not (bulk and one.action == "run" and kind == "queue")]
-
-
-def bulk_place(kind: str, name: str) -> Place:
-    """The place that a form names.
-
-    Raises:
-        HTTPException: 400, there is no such kind.
-    """
-    if kind == "queue":
-        return Place("queue", check_queue_name(name))
-    if kind not in PATHS:
-        raise HTTPException(400, "The form names no place where jobs lie.")
-    return Place(cast("Kind", kind))
-
-
-async def bulk(visit: Visit) -> Data:
-    """What an action on all matching jobs would do, before it is done."""
-    where = bulk_place(visit.query.get("place", ""), visit.query.get("queue", ""))
-    doing = next((one for one in doings(where.kind, bulk=True) if one.action == visit.query.get("action")), None)
-    if doing is None:
-        raise HTTPException(400, f"There is no such action for {where}.")
-    what = asked.filter_of(visit.query, visit.site.settings)
-    sample = await asked.part(visit.api.at(where), what, 0, 5)
-    back = visit.url(home(where))
-    return {
-        "place": where,
-        "doing": doing,
-        "what": what,
-        "fields": {name: visit.query[name] for name in asked.FIELDS if visit.query.get(name)},
-        "part": sample,
-        "rows": [visit.shown(entry) for entry in sample.entries],
-        "back": back,
-        "title": f"{doing.label} all",
-        "started": datetime.fromtimestamp(time.time(), UTC),
-    }
-
-
-def home(where: Place) -> str:
-    """The path of the page that lists a place."""
-    return f"/queues/{where.queue}" if where.kind == "queue" else PATHS[where.kind]
-
-
 PAGES: tuple[Page, ...] = (
     Page(path="/", name="dashboard", template="dashboard.html", read=dashboard),
     Page(path="/queues", name="queues", template="queues.html", read=queues),
@@ -368,6 +331,9 @@ PAGES: tuple[Page, ...] = (
     Page(path="/retries", name="retries", template="place.html", read=place),
     Page(path="/scheduled", name="scheduled", template="place.html", read=place),
     Page(path="/dead", name="dead", template="place.html", read=place),
+    Page(path="/metrics", name="metrics", template="metrics.html", read=metrics),
+    Page(path="/metrics/worker", name="metrics", template="worker.html", read=worker_metrics),
+    Page(path="/periodic", name="periodic", template="periodic.html", read=periodic),
     Page(path="/job", name="", template="job.html", read=job),
     Page(path="/running", name="busy", template="job.html", read=running_job),
 )

@@ -12,6 +12,7 @@ import msgspec
 
 from ..activejob import decoded, wrapped_name
 from ..api import BusyJob, Entry
+from ..api.periodic import PeriodicJob
 from ..job import JSON, Job, encode
 from . import show
 from .refs import Ref
@@ -166,6 +167,13 @@ def running(job: BusyJob, redact: Redact | None) -> Shown:
         node_id=job.node_id,
         thread=job.thread,
     )
+
+
+def periodic_arguments(job: PeriodicJob, redact: Redact | None) -> str:
+    """The arguments of a periodic job as they may be seen."""
+    payload = encode({"class": job.worker or "unknown", "args": list(job.args), "queue": job.queue})
+    seen, _ = _redacted(Job.decode(payload), payload, redact)
+    return "" if seen is None else show.arguments(seen.args)
 
 
 def record(one: Shown, *, whole: bool = False) -> JobRecord:

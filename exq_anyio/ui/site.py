@@ -154,7 +154,6 @@ class Site:
             "settings": self.settings,
             "redis": visit.q.config.address().display(),
             "namespace": visit.q.config.namespace,
-            "metrics_page": False,
         }
 
 

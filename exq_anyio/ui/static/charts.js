@@ -10,8 +10,16 @@ function colours() {
 }
 
 const DAY = 86400;
-const DAYS = [DAY, 2 * DAY, 7 * DAY, 14 * DAY, 28 * DAY];
-const SECONDS = [5, 10, 15, 30];
+const INCREMENTS = {
+  seconds: [5, 10, 15, 30],
+  minutes: [300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, DAY],
+  days: [DAY, 2 * DAY, 7 * DAY, 14 * DAY, 28 * DAY],
+};
+const FORMS = {
+  seconds: { hour: "2-digit", minute: "2-digit", second: "2-digit" },
+  minutes: { hour: "2-digit", minute: "2-digit" },
+  days: { day: "numeric", month: "short", timeZone: "UTC" },
+};
 
 const short = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
 const whole = new Intl.NumberFormat("en");
@@ -19,30 +27,38 @@ const whole = new Intl.NumberFormat("en");
 function options(element) {
   const { ok, area, no, text, grid } = colours();
   const days = element.dataset.chart === "days";
-  const form = days ? { day: "numeric", month: "short", timeZone: "UTC" } : { hour: "2-digit", minute: "2-digit", second: "2-digit" };
+  const kind = element.dataset.chart;
+  const form = FORMS[kind];
   const instant = new Intl.DateTimeFormat("en-GB", form);
   const axis = { stroke: text, grid: { stroke: grid, width: 1 }, ticks: { show: false }, font: "11px system-ui" };
-  const paths = days ? uPlot.paths.bars({ size: [0.8, 40], radius: 0.1 }) : uPlot.paths.stepped({ align: 1 });
+  const solid = days || kind === "minutes";
+  const paths = solid ? uPlot.paths.bars({ size: [0.8, 40], radius: 0.1 }) : uPlot.paths.stepped({ align: 1 });
   const value = (_, found) => (found == null ? "\u2013" : whole.format(found));
   return {
     width: element.clientWidth,
     height: element.clientHeight,
     padding: [10, 22, 0, 0],
     legend: { show: false },
-    cursor: { y: false, points: { show: !days, size: 6 }, drag: { x: false, y: false } },
+    cursor: { y: false, points: { show: !solid, size: 6 }, drag: { x: false, y: false } },
     tzDate: (at) => (days ? uPlot.tzDate(new Date(at * 1000), "UTC") : new Date(at * 1000)),
-    scales: { x: { range: (_, least, most) => (days ? [least - 43200, most + 43200] : [least, most]) }, y: { range: (_, __, most) => [0, Math.max(4, most * 1.08)] } },
+    scales: { x: { range: (_, least, most) => (solid ? [least - half(element), most + half(element)] : [least, most]) }, y: { range: (_, __, most) => [0, Math.max(4, most * 1.08)] } },
     axes: [
-      { ...axis, grid: { show: false }, space: 80, size: 26, incrs: days ? DAYS : SECONDS, values: (_, at) => at.map((each) => instant.format(each * 1000)) },
+      { ...axis, grid: { show: false }, space: 80, size: 26, incrs: INCREMENTS[kind], values: (_, at) => at.map((each) => instant.format(each * 1000)) },
       { ...axis, size: 46, values: (_, found) => found.map((each) => (Number.isInteger(each) ? short.format(each) : "")) },
     ],
     series: [
       {},
-      { label: "processed", stroke: ok, fill: days ? ok : area, width: days ? 0 : 1.5, paths, points: { show: false }, value },
-      { label: "failed", stroke: no, fill: no, width: days ? 0 : 1.5, paths, points: { show: false }, value },
+      { label: "processed", stroke: ok, fill: solid ? ok : area, width: solid ? 0 : 1.5, paths, points: { show: false }, value },
+      { label: "failed", stroke: no, fill: no, width: solid ? 0 : 1.5, paths, points: { show: false }, value },
     ],
     hooks: { setCursor: [(chart) => tell(chart, element, days)] },
   };
+}
+
+/** Half of what one bar stands for, in seconds. */
+function half(element) {
+  const [times] = JSON.parse(element.dataset.points);
+  return times.length > 1 ? (times[1] - times[0]) / 2 : 30;
 }
 
 function tell(chart, element, days) {
