@@ -55,7 +55,8 @@ def test_hypercorn_serves_the_quart_application_under_trio(valkey: EmbeddedServe
 
 def test_jobs_with_a_database_never_wait_for_a_connection() -> None:
     ended = run("sqlalchemy", "orders.py")
-    assert (ended.stdout, ended.stderr, ended.returncode) == ("20 invoices with 3 connections\n", "", 0)
+    assert (ended.stderr, ended.returncode) == ("", 0)
+    assert ended.stdout.splitlines()[-1] == "20 of 20 invoices, with 3 connections"
 
 
 def test_the_suite_of_the_django_shop_passes() -> None:
