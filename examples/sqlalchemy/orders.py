@@ -5,7 +5,7 @@
     pip install "exq-anyio[embedded]" "sqlalchemy[asyncio]" aiosqlite
     python examples/sqlalchemy/orders.py
 
-A job that waits for a connection holds its slot, and fails when the pool's patience is over.  So the queue of those jobs
+A job that waits for a connection holds its slot, and fails when the pool's patience is over.  So the queue of such jobs
 has as many slots as the pool has connections.  Each job is given a session.
 """
 
