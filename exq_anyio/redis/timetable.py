@@ -49,6 +49,7 @@ class RedisTimetable:
                 queue = _place(keys, self._keys.queue(job.queue))
                 if job.lock is not None:
                     lock, duration = _place(keys, self._keys.unique(job.lock[0])), job.lock[1]
+                queue = -queue if self._keys.resque(job.queue) else queue
                 args += (queue, job.queue, job.payload, lock, job.jid, max(1, round(duration * 1000)))
         answer = cast("list[int]", await self._script("periodic_tick", keys, args)) if ticks else []
         return [None if enqueued < 0 else enqueued for enqueued in answer]

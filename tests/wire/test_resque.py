@@ -136,3 +136,15 @@ def test_a_name_that_cannot_be_is_an_error_that_names_the_setting() -> None:
     assert exq.Config(resque_queues="low, high").resque_queues == {"low", "high"}
     with pytest.raises(exq.ConfigError, match="resque_queues"):
         exq.Config(resque_queues=["a\n"])
+
+
+async def test_what_is_periodic_goes_behind_what_waits_too(resque: Scene) -> None:
+    await resque_enqueue(resque, 1)
+    often = exq.Periodic("often", note.job(2).on(queue="low"), exq.Every(1))
+    async with resque.open(note, **{**OURS, "queues": []}, periodic=[often]):
+        await until(lambda: two_wait(resque), 10)
+    assert [await resque_pop(resque) for _ in range(2)] == [1, 2]
+
+
+async def two_wait(scene: Scene) -> bool:
+    return await scene.redis.llen(scene.key("queue:low")) >= 2

@@ -4,8 +4,8 @@
 -- KEYS  1 periodic (zset: name by next tick), 2 periodic:jobs (hash: name to definition),
 --       3 periodic:last (hash: name to last tick and jid), 4 queues (set), then queue lists and unique locks
 -- ARGV  groups: name, definition, score as it was seen ('' beside its ticks), next tick ('' for none), last tick and
---       jid ('' as it is), number of jobs; then for each job: key and name of its queue, payload, key of its lock (0 for
---       none), jid, milliseconds of the lock
+--       jid ('' as it is), number of jobs; then for each job: key (negative where it goes to the tail, as it is Resque's
+--       too) and name of its queue, payload, key of its lock (0 for none), jid, milliseconds of the lock
 -- Answer: for each group how many jobs were enqueued, or -1 when it was not as it was seen.
 
 local bad = wrong(KEYS[1], 'zset') or wrong(KEYS[2], 'hash') or wrong(KEYS[3], 'hash') or wrong(KEYS[4], 'set')
@@ -13,7 +13,7 @@ local at = 1
 while not bad and at <= #ARGV do
   local last = at + 5 + 6 * ARGV[at + 5]
   for job = at + 6, last, 6 do
-    bad = bad or wrong(KEYS[tonumber(ARGV[job])], 'list')
+    bad = bad or wrong(KEYS[math.abs(ARGV[job])], 'list')
     if ARGV[job + 3] ~= '0' then bad = bad or wrong(KEYS[tonumber(ARGV[job + 3])], 'string') end
   end
   at = last + 1
@@ -36,7 +36,8 @@ while at <= #ARGV do
       end
       redis.call('SADD', KEYS[4], ARGV[job + 1])
       if free then
-        redis.call('LPUSH', KEYS[tonumber(ARGV[job])], ARGV[job + 2])
+        local key = tonumber(ARGV[job])
+        redis.call(key < 0 and 'RPUSH' or 'LPUSH', KEYS[math.abs(key)], ARGV[job + 2])
         enqueued = enqueued + 1
       end
     end
