@@ -15,7 +15,7 @@ from exq_anyio.redis.embedded import EmbeddedServer
 from exq_anyio.redis.keys import Keys
 
 from ..exq.scene import Scene
-from .fleet import seed
+from .fleet import declare, seed
 from .visitor import Visitor
 
 Look = Callable[..., Awaitable[Visitor]]
@@ -56,6 +56,7 @@ async def visitor(look: Look) -> Visitor:
 
 
 @pytest.fixture
-async def fleet(scene: Scene) -> None:
+async def fleet(scene: Scene, q: exq.Exq) -> None:
     """A fleet as operators have it."""
     await seed(scene.redis, scene.namespace, time.time(), dead=60)
+    await declare(q)

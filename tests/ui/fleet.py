@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import random
+from bisect import bisect_right
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,8 +12,11 @@ from typing import Any
 import coredis
 import msgspec
 
+import exq_anyio as exq
+from exq_anyio.api.measures import HISTOGRAM_LIMITS
 from exq_anyio.job import pack_backtrace
 from exq_anyio.redis.keys import Keys
+from exq_anyio.spec import JobSpec
 
 WORKERS: dict[str, tuple[str, list[list[object]]]] = {
     "send_welcome": ("mail", [[7, "hello"], [1042, "bonjour"], [93, "hola"]]),
@@ -83,6 +88,7 @@ async def seed(redis: coredis.Redis[bytes], namespace: str, now: float, *, dead:
     await _sets(redis, keys, chance, now, dead)
     await _nodes(redis, keys, chance, now)
     await _counters(redis, keys, chance, now)
+    await _metrics(redis, keys, now)
 
 
 async def _sets(redis: coredis.Redis[bytes], keys: Keys, chance: random.Random, now: float, dead: int) -> None:
@@ -152,3 +158,40 @@ async def _counters(redis: coredis.Redis[bytes], keys: Keys, chance: random.Rand
         names = keys.stats(now - back)
         done = int(118 + 30 * chance.random() + (40 if 20 < back < 32 else 0))
         await redis.mset({names[2]: str(done), names[5]: str(int(chance.random() * 3) + (9 if 24 < back < 28 else 0))})
+
+
+def runs(chance: random.Random, name: str, at: float) -> tuple[int, int, float, list[int]]:
+    """What a worker did in one minute: processed, failed, milliseconds in all, and how many runs took how long."""
+    weight = 3 + sum(map(ord, name)) % 13
+    many = int(weight * (6 + 4 * math.sin(at / 900)) * chance.uniform(0.8, 1.2))
+    typical = 20 * 1.9 ** (sum(map(ord, name)) % 9)
+    times = [typical * chance.lognormvariate(0, 0.6) for _ in range(many)]
+    buckets = [0] * len(HISTOGRAM_LIMITS)
+    for each in times:
+        buckets[bisect_right(HISTOGRAM_LIMITS, each / 1000)] += 1
+    bad = sum(chance.random() < 0.01 * (weight % 4) for _ in range(many))
+    return many + bad, bad, sum(times), buckets
+
+
+async def _metrics(redis: coredis.Redis[bytes], keys: Keys, now: float) -> None:
+    chance = random.Random(11)
+    for back in range(60):
+        at = now - 60 * back
+        for name in WORKERS:
+            done, bad, took, buckets = runs(chance, name, at)
+            fields: dict[str | bytes, int] = {f"{name}|p": done, f"{name}|f": bad, f"{name}|ms": int(took)}
+            await redis.hset(keys.minute(at, "seconds"), fields)
+            packed = b"".join(count.to_bytes(2, "big") for count in buckets)
+            await redis.set(keys.histogram(name, at, "seconds"), packed)
+    begin = datetime.fromtimestamp(now - 1_500, UTC)
+    await redis.hset(keys.marks(now - 1_500), {f"{begin:%Y-%m-%dT%H:%M:00Z}": "v2.41.0"})
+
+
+async def declare(q: exq.Exq) -> None:
+    """Periodic jobs."""
+    add, berlin = q.api.periodic.add, "Europe/Berlin"
+    monthly, sync = JobSpec(worker="Reports::Monthly", args=(2026, 11)), JobSpec(worker="sync_inventory", args=("w-3",))
+    await add("nightly report", monthly.on(queue="reports"), exq.Cron("0 3 * * *"))
+    await add("inventory", sync, exq.Every(900))
+    await add("reindex", JobSpec(worker="Search.Reindex").on(queue="search"), exq.Cron("30 4 * * 1", timezone=berlin))
+    await q.api.periodic.pause("reindex")

@@ -38,13 +38,21 @@ async def test_every_answer_has_the_type_that_the_document_says(visitor: Visitor
         "/nodes/quiet": {"node": "elixir-1"},
         "/nodes/stop": {},
         "/cancel": {"jid": "x"},
+        "/periodic/run": {"name": "nightly report"},
+        "/periodic/pause": {"name": "nightly report"},
+        "/periodic/resume": {"name": "nightly report"},
+        "/periodic/remove": {"name": "nightly report"},
     }
     for one in ENDPOINTS:
         path = one.path.replace("{queue:path}", "mail")
         body = bodies.get(path, {"refs": [ref]} if path.startswith("/jobs/") else {"place": "dead"})
         if one.takes is None or path.startswith("/queues/"):
             body = {}
-        query = {"/job": f"?ref={listed['jobs'][1]['ref']}", "/find": "?jid=none"}.get(path, "")
+        query = {
+            "/job": f"?ref={listed['jobs'][1]['ref']}",
+            "/find": "?jid=none",
+            "/metrics/worker": "?worker=Resize",
+        }.get(path, "")
         response = await visitor.client.request(
             one.method, f"/api{path}{query}", json=body if one.method == "POST" else None
         )

@@ -15,7 +15,10 @@ from ..exq.scene import Scene
 from .conftest import Look
 from .visitor import Visitor
 
-PAGES = ["/", "/queues", "/queues/mail", "/busy", "/retries", "/scheduled", "/dead", "/enqueue"]
+PAGES = [
+    "/", "/queues", "/queues/mail", "/busy", "/retries", "/scheduled", "/dead", "/periodic", "/metrics",
+    "/metrics/worker?worker=charge_card", "/enqueue",
+]  # fmt: skip
 
 
 @pytest.mark.usefixtures("fleet")
@@ -70,6 +73,53 @@ async def test_the_busy_page_tells_the_programs_apart_and_lists_what_runs(visito
     assert "Running jobs 16" in text
 
 
+@pytest.mark.usefixtures("fleet")
+async def test_metrics_say_how_often_and_how_long_each_worker_ran(visitor: Visitor) -> None:
+    page = await visitor.get("/metrics")
+    assert "v2.41.0 25 min ago" in page.text
+    links = [link for link in page.links if link.startswith("/metrics/worker")]
+    assert len(links) == 7
+    for link in links:
+        page = await visitor.get(link)
+        for text in ("50% within", "90% within", "99% within", "Average", "How long runs took"):
+            assert text in page.text
+        assert page.html.count("<title>") > 100
+    for span, text in (("4h", "How long runs took"), ("24h", "No times were counted"), ("72h", "No times")):
+        assert text in (await visitor.get(f"/metrics/worker?worker=charge_card&span={span}")).text
+    assert (await visitor.get("/metrics?span=9h")).status == 400
+
+
+async def test_percentiles_and_the_heat_map_are_those_of_the_histogram(
+    visitor: Visitor, scene: Scene, keys: Keys
+) -> None:
+    now = time.time()
+    await scene.redis.hset(keys.minute(now, "seconds"), {"W|p": 10, "W|f": 0, "W|ms": 5_000})
+    counts = [0, 0, 0, 0, 0, 8, *[0] * 19, 2]  # eight of 100 to 150 ms, two longer than 335 s
+    packed = b"".join(count.to_bytes(2, "big") for count in counts)
+    await scene.redis.set(keys.histogram("W", now, "seconds"), packed)
+    page = await visitor.get("/metrics/worker?worker=W")
+    assert "Average 500 ms 50% within 131 ms 90% within > 5 min 35 s" in page.text
+    assert "up to 150 ms: 8 runs" in page.text
+    assert "up to longer: 2 runs" in page.text
+
+
+@pytest.mark.usefixtures("fleet")
+async def test_periodic_jobs_are_listed_run_paused_resumed_and_removed(visitor: Visitor, scene: Scene) -> None:
+    text = (await visitor.get("/periodic")).text
+    assert re.search(
+        r'inventory sync_inventory\("warehouse-3"\) every 900 s default in [\dmin s]+ . added Run now', text
+    )
+    assert re.search(r"reindex .* 30 4 \* \* 1 \(Europe/Berlin\) search . . paused Run now Resume Remove", text)
+    before = await scene.redis.llen(scene.key("queue:reports"))
+    page = await visitor.press("/periodic", "Run now", "nightly report")
+    assert re.search("nightly report enqueued: [0-9a-f]{24}", page.text)
+    assert await scene.redis.llen(scene.key("queue:reports")) == before + 1
+    assert "reindex resumed." in (await visitor.press("/periodic", "Resume", "reindex")).text
+    assert "reindex paused." in (await visitor.press("/periodic", "Pause", "reindex")).text
+    assert "inventory removed." in (await visitor.press("/periodic", "Remove", "inventory")).text
+    assert "inventory sync" not in (await visitor.get("/periodic")).text
+
+
 async def test_a_job_is_shown_with_everything_about_it(visitor: Visitor, scene: Scene, keys: Keys) -> None:
     now = time.time()
     payload = failed(
@@ -107,6 +157,9 @@ async def test_where_nothing_is_it_says_what_would_be_there(visitor: Visitor) ->
         "/dead": "Nothing is dead",
         "/dead?worker=x": "Nothing matches",
         "/dead?from=25": "Nothing is dead",
+        "/periodic": "There are no periodic jobs",
+        "/metrics": "No runs were counted",
+        "/metrics/worker?worker=W": "No times were counted",
     }
     for path, text in texts.items():
         page = await visitor.get(path)

@@ -22,10 +22,11 @@ import pytest
 import valkey as server_client
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
+import exq_anyio as exq
 from exq_anyio.redis.embedded import EmbeddedServer
 from exq_anyio.redis.keys import Keys
 
-from ..fleet import seed
+from ..fleet import declare, seed
 
 collect_ignore_glob = [] if os.environ.get("EXQ_UI") else ["test_*.py"]
 
@@ -50,7 +51,10 @@ class Fleet:
 
         async def fill() -> None:
             async with coredis.Redis(unix_socket_path=socket, decode_responses=False) as redis:
-                await seed(redis, self.keys.prefix.rstrip(":"), time.time(), dead=dead)
+                namespace = self.keys.prefix.rstrip(":")
+                await seed(redis, namespace, time.time(), dead=dead)
+            async with exq.open(url=self.url, namespace=namespace, mode="api") as q:
+                await declare(q)
 
         # Playwright's own loop runs in this thread.
         filling = Thread(target=anyio.run, args=(fill,))
