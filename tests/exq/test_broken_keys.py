@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 import exq_anyio as exq
+from exq_anyio.node import dequeuer
 
 from .scene import Scene, but_counters, payload, until
 
@@ -72,8 +73,9 @@ async def counted(scene: Scene, runs: int) -> bool:
 
 @pytest.mark.parametrize("name", ["queue:default", f"queue:backup::{NODE}::default", "paused", f"{NODE}:lease"])
 async def test_what_a_fetch_needs_holds_up_its_queue_and_nothing_is_lost(
-    scene: Scene, caplog: pytest.LogCaptureFixture, name: str
+    scene: Scene, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
+    monkeypatch.setattr(dequeuer, "LOOK", 0.0)  # else it is found out at the next job, or within a minute
     async with working(scene) as (_, work):
         async with broken(scene, name):
             await until(lambda: named(caplog, scene.key(name)))
