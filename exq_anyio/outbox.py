@@ -42,6 +42,10 @@ class StandIn:
         """What an instance treats as its node when no server is asked."""
         raise NotImplementedError
 
+    def api(self, config: Config) -> object:
+        """What an instance has for its API when no server is asked."""
+        raise NotImplementedError
+
     def outbox(self, config: Config, workers: Registry, real: Outbox | None) -> Outbox:
         """Where a client puts its jobs, instead of *real*; there is none when no server was asked."""
         raise NotImplementedError

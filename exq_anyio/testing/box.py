@@ -99,6 +99,8 @@ class Site:
 
     async def promote(self) -> None:
         """Move what is due to its queue."""
+        if not self.crews:
+            return  # somebody has looked, and nobody put anything in
         policy = self.crews[-1].policy()
         await promote_due(self.store, "schedule", policy)
         await promote_due(self.store, "retry", policy)
@@ -250,7 +252,7 @@ class Box:
                 (self._numbers[job.jid], site, job)
                 for site in self._sites.values()
                 for job in site.kept()
-                if job.place == "queue" and queue in (None, job.queue)
+                if job.place == "queue" and queue in (None, job.queue) and job.queue not in site.world.sets[KEYS.paused]
             )
             first = min(waiting, default=None, key=lambda one: one[0])
             if first is not None:
@@ -261,10 +263,16 @@ class Box:
                 return None
             await self._shared.clock.reach(due)
 
+    def world(self, namespace: str) -> World:
+        """What is in a namespace."""
+        return self._named(namespace).world
+
     def _site(self, crew: Crew) -> Site:
-        namespace = crew.config.namespace
-        if namespace not in self._sites:
-            self._sites[namespace] = Site(self._shared)
-        site = self._sites[namespace]
+        site = self._named(crew.config.namespace)
         site.join(crew)
         return site
+
+    def _named(self, namespace: str) -> Site:
+        if namespace not in self._sites:
+            self._sites[namespace] = Site(self._shared)
+        return self._sites[namespace]

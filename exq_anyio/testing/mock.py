@@ -9,14 +9,15 @@ from contextvars import ContextVar, copy_context
 from datetime import datetime, timedelta
 from functools import partial
 from threading import Thread
-from typing import Any, Literal, TypeAlias, TypeVar, get_args
+from typing import Any, Literal, TypeAlias, TypeVar, cast, get_args
 
 import anyio
 import anyio.lowlevel
 import attrs
 
 from .. import outbox
-from ..client import WorkerRef
+from ..api import Api, PeriodicApi
+from ..client import WorkerRef, template
 from ..config import Config, RedisOptions
 from ..errors import WrongMode
 from ..exchange import Outgoing
@@ -24,11 +25,13 @@ from ..job import new_jid
 from ..outbox import Outbox, StandIn
 from ..resource import Resource, Supply
 from ..spec import JobSpec
+from ..timetable import Timetable
 from ..worker import Registry
 from . import caller, expect
 from .box import Box, Crew, Shared
 from .idle import IdleNode
 from .jobs import EnqueuedJob, JobPlace, Performed
+from .keeper import MemoryKeeper, NoTimetable
 from .ticks import ticks
 
 T = TypeVar("T")
@@ -294,6 +297,12 @@ class Mock(StandIn):
     def node(self, config: Config) -> object:
         """See :class:`~exq_anyio.outbox.StandIn`."""
         return IdleNode(config)
+
+    def api(self, config: Config) -> object:
+        """See :class:`~exq_anyio.outbox.StandIn`."""
+        keeper, unit = MemoryKeeper(lambda: self._kept("api").world(config.namespace)), config.timestamps
+        periodic = PeriodicApi(cast("Timetable", NoTimetable()), keeper, unit, partial(template, config=config))
+        return Api(keeper, self._clock.now, unit, periodic)
 
     def outbox(self, config: Config, workers: Registry, real: Outbox | None) -> Outbox:
         """See :class:`~exq_anyio.outbox.StandIn`."""

@@ -104,10 +104,3 @@ async def test_an_instance_leaves_signals_and_threads_as_they_were(valkey: Embed
         assert [signal.getsignal(one) for one in signals] == before
         await q.push(note.job("a"))
     assert threading.active_count() <= threads + 1  # asyncio keeps a thread that waits for work
-
-
-async def test_the_api_needs_a_server() -> None:
-    with Mock():
-        async with exq.open() as q:
-            with pytest.raises(exq.WrongMode, match="api without a server is not offered in mode 'fake or inline"):
-                await q.api.stats()
