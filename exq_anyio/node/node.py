@@ -15,7 +15,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from functools import partial
 from itertools import chain, count
 from math import inf
@@ -290,10 +290,11 @@ class Node:
             # A server, or a network, that hung may still execute what was cut short, and put a job in our backup.
             logger.warning("a wait was cut short, traces of the node stay: node=%s", self.claim.node_id)
             return
+        if self.config.heartbeat_enable and self.claim.token and self._meter.batch().number:
+            with suppress(ExqError), self._cleanup():
+                await self._store.beat(self.claim, self._snapshot())  # the last counts
         try:
             with self._cleanup():
-                if self.config.heartbeat_enable and self.claim.token and self._meter.batch().number:
-                    await self._store.beat(self.claim, self._snapshot())  # the last counts
                 if self.claim.token and not await self._store.left_behind(self.claim.node_id):
                     await self._store.leave(self.claim)
         except RedisError as error:
