@@ -166,12 +166,12 @@ def servers(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def ui(session: nox.Session) -> None:
-    """The web UI in a real browser, Debian's Chromium, which it installs as root where there is none."""
+    """The web UI in a real browser, Debian's Chromium, installed as root where there is none; and in frameworks."""
     if not shutil.which("chromium"):
         session.run("apt-get", "update", "-q", external=True)
         session.run("apt-get", "install", "-qy", "--no-install-recommends", "chromium", external=True)
-    session.install("--quiet", "--editable", ".[test]", *group("ui"))
-    session.run("pytest", "tests/ui/browser", *session.posargs, env={"EXQ_UI": "1"})
+    session.install("--quiet", "--editable", ".[test]", *group("ui"), *group("apps"))
+    session.run("pytest", "tests/ui/browser", "tests/ui/test_mounted.py", *session.posargs, env={"EXQ_UI": "1"})
 
 
 @nox.session(default=False)

@@ -41,6 +41,9 @@ class WebUI:
         if scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1000})
             return
+        if scope["type"] == "http" and self._site.settings.prefix is not None and scope["path"] != "/":
+            # Litestar ends the path of what is mounted with a slash.
+            scope = {**scope, "path": scope["path"].rstrip("/")}
         await self._app(scope, receive, send)
 
     def lifespan(self, app: object = None) -> AbstractAsyncContextManager[None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
+from importlib.util import find_spec
 
 import coredis
 import pytest
@@ -17,6 +18,11 @@ from exq_anyio.redis.keys import Keys
 from ..exq.scene import Scene
 from .fleet import declare, seed
 from .visitor import Visitor
+
+# Tested where the frameworks are: ``nox -s ui``.
+NEEDED = ("fastapi", "litestar", "quart_trio")
+
+collect_ignore = [] if all(map(find_spec, NEEDED)) else ["test_mounted.py"]
 
 Look = Callable[..., Awaitable[Visitor]]
 

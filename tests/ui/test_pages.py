@@ -106,9 +106,7 @@ async def test_percentiles_and_the_heat_map_are_those_of_the_histogram(
 @pytest.mark.usefixtures("fleet")
 async def test_periodic_jobs_are_listed_run_paused_resumed_and_removed(visitor: Visitor, scene: Scene) -> None:
     text = (await visitor.get("/periodic")).text
-    assert re.search(
-        r'inventory sync_inventory\("warehouse-3"\) every 900 s default in [\dmin s]+ . added Run now', text
-    )
+    assert re.search(r'inventory sync_inventory\("w-3"\) every 900 s default in [\dmin s]+ . added Run now', text)
     assert re.search(r"reindex .* 30 4 \* \* 1 \(Europe/Berlin\) search . . paused Run now Resume Remove", text)
     before = await scene.redis.llen(scene.key("queue:reports"))
     page = await visitor.press("/periodic", "Run now", "nightly report")
