@@ -77,7 +77,7 @@ def apps(session: nox.Session) -> None:
 @nox.session
 def docs(session: nox.Session) -> None:
     """The site, in .nox/site, offline and with warnings as errors; all Python in it, and every example, is run."""
-    session.install("--quiet", "--editable", ".[test]", *group("docs"), *group("apps"))
+    session.install("--quiet", "--editable", ".[test,ui,telemetry]", *group("docs"), *group("apps"))
     options = ["-W", "--keep-going", "-n", "-E", "-q", "-b", "html", "-d", str(HERE / ".nox" / "doctrees")]
     session.run("sphinx-build", *options, "docs", str(HERE / ".nox" / "site"))
     session.run("pytest", "tests/test_docs.py", "tests/test_examples.py", *session.posargs)

@@ -38,7 +38,7 @@ napoleon_numpy_docstring = False
 python_maximum_signature_line_length = 100
 
 # Types in signatures that nobody makes or asks for anything.
-INSIDE = "P|R|T|JSON|Address|BoundWorker|Keep|Keeper|Marker|Outgoing|Raw|ResourceMarker|StandIn"
+INSIDE = "P|R|T|JSON|Address|BoundWorker|HasApi|Keep|Keeper|Marker|Outgoing|Raw|ResourceMarker|Site|StandIn"
 
 # A name of ours that is not documented is an error; those of others would need their sites, and so a network.
 nitpicky = True
