@@ -56,7 +56,7 @@ def local_only(request: Request, action: Action) -> bool:
     """
     if any(header in request.headers for header in _FORWARDED):
         return False
-    host = urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
+    host = _host(f"//{request.headers.get('host', '')}")
     return request.client is not None and is_loopback(request.client.host) and is_loopback(host)
 
 
@@ -66,6 +66,14 @@ def is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host.lower() in _LOCAL_NAMES or host.lower().endswith(".localhost")
+
+
+def _host(address: str) -> str:
+    """The name or address in *address*, ``""`` when there is none."""
+    try:
+        return urlsplit(address).hostname or ""
+    except ValueError:
+        return ""
 
 
 async def allowed(authorize: Authorize, request: Request, action: Action) -> bool:
@@ -90,7 +98,7 @@ def check_origin(request: Request) -> None:
     if site is not None:
         same = site in ("same-origin", "none")
     else:
-        same = origin is None or urlsplit(origin).netloc == headers.get("host")
+        same = origin is None or origin.partition("://")[2] == headers.get("host")
     if not same:
         raise HTTPException(403, "This came from another site. Open the page itself, and try again there.")
 

@@ -280,6 +280,10 @@ async def enqueue(visit: Visit) -> Data:
     return {"queues": names[:500], "title": "Enqueue a job", "problem": "", "given": dict(visit.query)}
 
 
+MOST_LOOKED = 10 * asked.LOOK_AT
+"""Jobs that are looked at in all when one is looked for everywhere."""
+
+
 @attrs.frozen(kw_only=True)
 class Hunt:
     """What came of looking for a job everywhere."""
@@ -301,13 +305,14 @@ async def look_everywhere(visit: Visit, jid: str) -> Hunt:
     for job in await visit.api.busy():
         if job.jid == jid:
             return Hunt(running=running(job, visit.site.settings.redact))
-    looked = list[tuple[str, int, int]]()
+    looked, left = list[tuple[str, int, int]](), MOST_LOOKED
     kinds = [Place(kind) for kind, _ in PLACES.values()]
     for where in [*kinds, *(Place("queue", queue.name) for queue in await visit.api.queues())]:
-        found = await visit.api.at(where).find(jid, limit=asked.LOOK_AT)
+        found = await visit.api.at(where).find(jid, limit=min(asked.LOOK_AT, left))
         if found.entry is not None:
             return Hunt(entry=visit.shown(found.entry))
         looked.append((str(where), found.looked, found.total))
+        left -= found.looked
     return Hunt(looked=tuple(looked))
 
 

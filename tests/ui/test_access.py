@@ -52,6 +52,8 @@ async def test_without_a_hook_only_this_machine_may_look_and_by_its_own_name(q: 
         ("http://localhost.evil.example", "127.0.0.1"): 403,
         ("http://127.0.0.1.evil.example", "127.0.0.1"): 403,
     }
+    async with asking(app, "/", headers={"host": "[::1"}) as answer:
+        assert answer.status == 403
     for (base, client), status in allowed.items():
         async with Visitor(app, base, (client, 50_000)) as visitor:
             for path in ("/", "/api/stats", "/events?page=/nowhere", "/payload", "/bulk", "/find?jid=a"):
@@ -175,13 +177,15 @@ async def test_a_form_of_another_site_changes_nothing(visitor: Visitor, scene: S
         ([*without, ("token", "\u00e4")], {}, 403),
         (fields, {"origin": "http://evil.example"}, 403),
         (fields, {"origin": "null"}, 403),
+        (fields, {"origin": "http://[::1"}, 403),
+        (fields, {"origin": "localhost"}, 403),
         (fields, {"sec-fetch-site": "cross-site"}, 403),
         (fields, {"sec-fetch-site": "same-site"}, 403),
         (fields, {"content-type": "text/plain"}, 415),
     ]
     for sent, headers, status in attempts:
         assert (await visitor.send("/act", sent, **headers)).status == status, (sent, headers)
-    for _, headers, status in attempts[4:8]:
+    for _, headers, status in attempts[4:10]:
         response = await visitor.client.post("/api/queues/q/clear", json={}, headers=headers)
         assert response.status_code == status
     visitor.client.cookies.clear()

@@ -37,7 +37,7 @@ function options(element) {
   return {
     width: element.clientWidth,
     height: element.clientHeight,
-    padding: [10, 22, 0, 0],
+    padding: [10, 30, 0, 0],
     legend: { show: false },
     cursor: { y: false, points: { show: !solid, size: 6 }, drag: { x: false, y: false } },
     tzDate: (at) => (days ? uPlot.tzDate(new Date(at * 1000), "UTC") : new Date(at * 1000)),
