@@ -49,7 +49,7 @@ def demo(backend: Backend, jobs: int) -> None:
     view = View(kinds, f"{backend} with uvloop" if options else backend)
     account = anyio.run(_interruptible, kinds, view, backend=backend, backend_options=options)
     if account is None:
-        raise click.Abort
+        raise KeyboardInterrupt
     view.summary(account)
     if not account.adds_up:
         sys.exit(1)

@@ -352,7 +352,9 @@ class Supervisor:
         place.failures = 0 if now - process.started > CALM else place.failures + 1
         pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** max(0, place.failures - 1)) if place.failures else 0.0
         place.due = now + pause
-        logger.error("died, started again: %s status=%d seconds=%.1f", process, status, pause)
+        # With status 0 it was told to stop by somebody else: exq stop, or a button of a web page.
+        level, what = (logging.ERROR, "died") if status else (logging.INFO, "has ended by itself")
+        logger.log(level, "%s, started again: %s status=%d seconds=%.1f", what, process, status, pause)
 
 
 def command() -> list[str]:

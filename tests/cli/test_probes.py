@@ -117,7 +117,8 @@ def test_a_worker_is_ready_until_it_is_told_to_be_quiet(
 ) -> None:
     worker = start("--health-port", "0", "--health-host", "127.0.0.1", "--node-identifier", "h")
     where = port(worker)
-    assert (get(where, "/livez"), get(where, "/readyz")) == ((200, "alive\n"), (200, "ready\n"))
+    until(lambda: get(where, "/readyz") == (200, "ready\n"), "it is ready")
+    assert get(where, "/livez") == (200, "alive\n")
     enqueue(client, namespace, "nap", 0, str(shell.path("a")), times=3)
     until(lambda: 'ended_total{process="1",queue="default"} 3' in get(where, "/metrics")[1], "the jobs are counted")
     assert typed("quiet", "h#1")[0] == 0

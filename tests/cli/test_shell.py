@@ -19,7 +19,7 @@ def prompt(request: pytest.FixtureRequest, shell: Shell) -> Terminal:
 
 
 def test_await_and_async_for_may_be_used_at_the_top(prompt: Terminal, there: Namespace) -> None:
-    assert "workers: block, fail, hog, nap, spawn" in prompt.said
+    assert "; workers: block, fail, hog, " in prompt.said
     there.queue("mail", there.job(1), there.job(2))
     prompt.type("(await q.api.stats()).enqueued + 40\n")
     prompt.until("\n42\r\n")

@@ -6,8 +6,10 @@ import os
 import pty
 import signal
 import subprocess
+import time
 from collections.abc import Callable
 
+import click
 import pytest
 import valkey as server_client
 
@@ -78,8 +80,10 @@ def test_ctrl_c_at_a_question_does_nothing(shell: Shell, there: Namespace) -> No
     there.put("dead", {there.failed(1): 1e9})
     asked = Terminal(shell, "clear", "dead")
     asked.until("[y/N]: ")
-    asked.process.send_signal(signal.SIGINT)
-    assert asked.ends() == 130
+    while asked.process.poll() is None:  # Python does not see one that comes just before it waits for the answer
+        asked.process.send_signal(signal.SIGINT)
+        time.sleep(0.1)
+    assert asked.ends() in (130, -signal.SIGINT)  # by the second one, if that came when all was over
     assert there.jids("dead") == [jid(1)]
 
 
@@ -144,6 +148,8 @@ def test_every_command_has_a_help_with_an_option_for_programs(typed: Typed) -> N
 
     for title in ("Look", "Repair", "Control"):
         for command in SECTIONS[title]:
+            if command.name == "ui" or isinstance(command, click.Group):
+                continue  # a server, and no answer; commands of their own
             status, out, _ = typed(str(command.name), "--help")
             assert status == 0
             assert "--json" in out
