@@ -38,6 +38,7 @@ class Faults:
         self._rng = rng
         self._bag: list[str] = []
         self._under_way: list[Future[None]] = []
+        self._end = 0.0
         self.made: Counter[str] = Counter()
         """How often each fault was made."""
         self.stop_times: list[float] = []
@@ -47,9 +48,9 @@ class Faults:
 
     def make(self, seconds: float) -> None:
         """Make faults for *seconds*, and return when the last one is over."""
-        end = time.monotonic() + seconds
+        self._end = time.monotonic() + seconds
         with ThreadPoolExecutor(16) as threads:
-            while time.monotonic() < end:
+            while not self._over:
                 next_at = time.monotonic() + self._rng.expovariate(1 / PAUSE)
                 while time.monotonic() < next_at:
                     time.sleep(0.1)
@@ -58,6 +59,11 @@ class Faults:
                 self._under_way.append(threads.submit(self._one, kind, random.Random(self._rng.random())))
         for fault in self._under_way:
             fault.result()
+
+    @property
+    def _over(self) -> bool:
+        """Whether no fault is to begin any more, not even one that had to wait for another to end."""
+        return time.monotonic() > self._end
 
     def _revive(self) -> None:
         for worker in self._cast.workers:
@@ -99,6 +105,8 @@ class Faults:
     def _worker(self, fault: Callable[[Worker, random.Random], None], rng: random.Random) -> bool:
         worker = rng.choice(self._cast.workers)
         with worker.lock:
+            if self._over:
+                return False
             worker.revive()
             fault(worker, rng)
         return True
@@ -150,6 +158,8 @@ class Faults:
             fault([rng.choice(self._cast.proxies)], rng)
             return True
         with self._cast.common:
+            if self._over:
+                return False
             fault(self._cast.proxies, rng)
             time.sleep(CALM)
         return True
@@ -189,13 +199,15 @@ class Faults:
 
     def _server(self, fault: Callable[[random.Random], None], rng: random.Random) -> bool:
         with self._cast.common:
+            if self._over:
+                return False
             fault(rng)
             time.sleep(CALM)
         return True
 
     def _failover(self, rng: random.Random) -> bool:
         with self._cast.common:
-            if not self._cast.server.fail_over():
+            if self._over or not self._cast.server.fail_over():
                 return False
             time.sleep(rng.choice([0, rng.uniform(0, 2)]))  # until they are told, they meet one that writes nothing
             for proxy in self._cast.proxies:
