@@ -18,7 +18,6 @@ import attrs
 from anyio.abc import TaskGroup
 
 from .address import Address, Embedded, Unix
-from .api import Api, PeriodicApi
 from .client import Client, declared_periodic, template
 from .config import Config, QueueConfig
 from .errors import Interrupted, WrongMode
@@ -30,6 +29,7 @@ from .setting import check_queue_name
 from .worker import Registry
 
 if TYPE_CHECKING:
+    from .api import Api
     from .node.health import Health
     from .node.node import Node
     from .node.store import Store
@@ -343,6 +343,7 @@ async def _started(address: Address, stack: AsyncExitStack) -> Address:
 
 def _api(settings: Config, connections: Connections, keys: Keys) -> Api | None:
     """The API, in the modes that offer it."""
+    from .api import Api, PeriodicApi
     from .redis.keeper import RedisKeeper
     from .redis.timetable import RedisTimetable
 
