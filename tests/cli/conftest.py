@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import pty
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import attrs
 import pytest
@@ -213,3 +214,61 @@ def there(client: Client, namespace: str) -> Namespace:
     from .operator import Namespace
 
     return Namespace(client, namespace)
+
+
+class Terminal:
+    """``exq *args`` at a terminal of its own."""
+
+    running: ClassVar[list[Terminal]] = []
+    """Those of this test."""
+
+    def __init__(self, shell: Shell, *args: str) -> None:
+        self.screen, its_end = pty.openpty()
+        self.said = ""
+        self.process = subprocess.Popen(
+            [EXQ, *args],
+            cwd=shell.directory,
+            env={**shell.environment, "TERM": "xterm", "COLUMNS": "80"},
+            stdin=its_end,
+            stdout=its_end,
+            stderr=its_end,
+            start_new_session=True,
+        )
+        os.close(its_end)
+        self.running.append(self)
+
+    def until(self, text: str) -> None:
+        """Return when *text* is on the screen."""
+        while text not in self.said:
+            self.more()
+
+    def more(self) -> None:
+        """Read more of what is written."""
+        self.said += self._read() or pytest.fail(f"it ended, and said {self.said!r}")
+
+    def type(self, text: str) -> None:
+        os.write(self.screen, text.encode())
+
+    def ends(self) -> int:
+        while more := self._read():
+            self.said += more
+        os.close(self.screen)
+        assert "Traceback" not in self.said
+        return self.process.wait(20)
+
+    def _read(self) -> str:
+        try:
+            return os.read(self.screen, 10_000).decode()
+        except OSError:  # Linux says so when the other end is closed
+            return ""
+
+
+@pytest.fixture(autouse=True)
+def no_terminal_is_left() -> Iterator[None]:
+    """Whatever a test came to, what it ran at a terminal has ended."""
+    yield
+    for terminal in Terminal.running:
+        if terminal.process.poll() is None:
+            terminal.process.kill()
+            terminal.process.wait()
+    Terminal.running.clear()

@@ -6,9 +6,8 @@ import signal
 
 import pytest
 
-from .conftest import Shell
+from .conftest import Shell, Terminal
 from .operator import Namespace
-from .test_terminal import Terminal
 
 
 @pytest.fixture(params=["asyncio", "trio"])
@@ -18,38 +17,46 @@ def prompt(request: pytest.FixtureRequest, shell: Shell) -> Terminal:
     return shown
 
 
+def enter(prompt: Terminal, text: str) -> None:
+    """Type *text* when the prompt is there: before that, what is typed is the terminal's and not ours."""
+    while not prompt.said.endswith(">>> "):
+        prompt.more()
+    prompt.said += "\n"
+    prompt.type(text)
+
+
 def test_await_and_async_for_may_be_used_at_the_top(prompt: Terminal, there: Namespace) -> None:
     assert "; workers: block, fail, hog, " in prompt.said
     there.queue("mail", there.job(1), there.job(2))
-    prompt.type("(await q.api.stats()).enqueued + 40\n")
+    enter(prompt, "(await q.api.stats()).enqueued + 40\n")
     prompt.until("\n42\r\n")
-    prompt.type("jids = [entry.jid async for entry in q.api.jobs('mail')]\nlen(jids) * 111\n")
+    enter(prompt, "jids = [entry.jid async for entry in q.api.jobs('mail')]\nlen(jids) * 111\n")
     prompt.until("\n222\r\n")
-    prompt.type("async for entry in q.api.jobs('mail'):\n    print(int(entry.jid, 16) + 1000)\n\n")
+    enter(prompt, "async for entry in q.api.jobs('mail'):\n    print(int(entry.jid, 16) + 1000)\n\n")
     prompt.until("1002\r\n")
-    prompt.type("await q.push(nap.job(0, 'x').on(queue='other')) and 'pushed' + ' one'\n")
+    enter(prompt, "await q.push(nap.job(0, 'x').on(queue='other')) and 'pushed' + ' one'\n")
     prompt.until("'pushed one'\r\n")
     assert len(there.jids("queue:other")) == 1
-    prompt.type("\x04")
+    enter(prompt, "\x04")
     assert prompt.ends() == 0
 
 
 def test_an_error_ends_the_statement_and_ctrl_c_what_it_waits_for(prompt: Terminal) -> None:
-    prompt.type("1 / 0\n")
+    enter(prompt, "1 / 0\n")
     prompt.until("ZeroDivisionError: division by zero\r\n>>> ")
-    prompt.type("import anyio; print('wai' + 'ting'); await anyio.sleep(3600)\n")
+    enter(prompt, "import anyio; print('wai' + 'ting'); await anyio.sleep(3600)\n")
     prompt.until("waiting\r\n")
     prompt.process.send_signal(signal.SIGINT)
     prompt.until("KeyboardInterrupt\r\n>>> ")
-    prompt.type("print('still ' + 'here')\n")
+    enter(prompt, "print('still ' + 'here')\n")
     prompt.until("still here\r\n")
-    prompt.type("exit()\n")
+    enter(prompt, "exit()\n")
     prompt.said = ""
     assert prompt.ends() == 0
 
 
 def test_names_are_completed(prompt: Terminal) -> None:
-    prompt.type("await q.enqueue_a\t\t")
+    enter(prompt, "await q.enqueue_a\t\t")
     prompt.until("q.enqueue_all(")
     prompt.process.kill()
     assert prompt.ends() == -signal.SIGKILL

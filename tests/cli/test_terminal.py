@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import pty
 import signal
 import subprocess
 import time
@@ -14,51 +12,8 @@ import pytest
 import valkey as server_client
 
 from ..conftest import PrivateValkey
-from .conftest import EXQ, Shell, until
+from .conftest import EXQ, Shell, Terminal, until
 from .operator import Namespace, Typed, jid
-
-
-class Terminal:
-    """``exq *args`` at a terminal of its own."""
-
-    def __init__(self, shell: Shell, *args: str) -> None:
-        self.screen, its_end = pty.openpty()
-        self.said = ""
-        self.process = subprocess.Popen(
-            [EXQ, *args],
-            cwd=shell.directory,
-            env={**shell.environment, "TERM": "xterm", "COLUMNS": "80"},
-            stdin=its_end,
-            stdout=its_end,
-            stderr=its_end,
-            start_new_session=True,
-        )
-        os.close(its_end)
-
-    def until(self, text: str) -> None:
-        """Return when *text* is on the screen."""
-        while text not in self.said:
-            self.more()
-
-    def more(self) -> None:
-        """Read more of what is written."""
-        self.said += self._read() or pytest.fail(f"it ended, and said {self.said!r}")
-
-    def type(self, text: str) -> None:
-        os.write(self.screen, text.encode())
-
-    def ends(self) -> int:
-        while more := self._read():
-            self.said += more
-        os.close(self.screen)
-        assert "Traceback" not in self.said
-        return self.process.wait(20)
-
-    def _read(self) -> str:
-        try:
-            return os.read(self.screen, 10_000).decode()
-        except OSError:  # Linux says so when the other end is closed
-            return ""
 
 
 def test_what_cannot_be_undone_asks_first(shell: Shell, there: Namespace) -> None:

@@ -18,9 +18,8 @@ from exq_anyio.job import Job
 from exq_anyio.upkeep import Place, Raw
 
 from ..conftest import PrivateValkey
-from .conftest import Shell, until
+from .conftest import Shell, Terminal, until
 from .operator import Namespace, Typed, jid, lines
-from .test_terminal import Terminal
 
 NOW = datetime(2030, 1, 1, 12, tzinfo=UTC)
 
