@@ -27,7 +27,7 @@ class Assets:
         digest = hashlib.blake2s(digest_size=8)
         for path, content in sorted(self._files.items()):
             digest.update(f"{path}\0{len(content)}\0".encode() + content)
-        self.digest = digest.hexdigest()
+        self.digest: str = digest.hexdigest()
         """16 hex digits."""
 
     def path(self, name: str) -> str:

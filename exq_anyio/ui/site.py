@@ -36,9 +36,9 @@ class Site:
     """One web UI."""
 
     def __init__(self, source: object, settings: Settings, **names: object) -> None:
-        self.settings = settings
-        self.assets = Assets()
-        self.shared = Shared()
+        self.settings: Settings = settings
+        self.assets: Assets = Assets()
+        self.shared: Shared = Shared()
         self.closing: anyio.Event | None = None
         """Set when the server is about to end, so that streams end first."""
         self._source = source

@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import AsyncGenerator
 from functools import partial
 from typing import cast
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote
 
 import anyio
 import attrs
@@ -50,14 +50,14 @@ async def stream(site: Site, routes: list[tuple[Route, Page]], request: Request)
 
 def looked_at(routes: list[tuple[Route, Page]], visit: Visit) -> Looking:
     """The page that is looked at.  Raises HTTPException: 404, there is none."""
-    address = urlsplit(visit.query.get("page", ""))
+    address, _, asked_for = visit.query.get("page", "").partition("?")
     base = visit.site.base(visit.request)
-    path = unquote(address.path.removeprefix(base)) or "/"
+    path = unquote(address.removeprefix(base)) or "/"
+    pairs = parse_qsl(asked_for)[:100]
     for route, page in routes:
         match, scope = route.matches({"type": "http", "method": "GET", "path": path, "root_path": ""})
         if match is Match.FULL:
-            query = dict(parse_qsl(address.query, max_num_fields=100))
-            return Looking(page, attrs.evolve(visit, path=path, params=scope["path_params"], query=query))
+            return Looking(page, attrs.evolve(visit, path=path, params=scope["path_params"], query=dict(pairs)))
     raise HTTPException(404, "There is no such page.")
 
 

@@ -13,9 +13,12 @@ from hypothesis import strategies as st
 
 import exq_anyio as exq
 from exq_anyio import ui
+from exq_anyio.api import Entry, Place
 from exq_anyio.job import JSON, Job
 from exq_anyio.redis.keys import Keys
 from exq_anyio.ui import show
+from exq_anyio.ui.refs import Ref
+from exq_anyio.upkeep import Raw
 
 from ..api.conftest import failed, job
 from ..exq.scene import Scene
@@ -277,3 +280,14 @@ def test_times_sizes_and_numbers_are_short() -> None:
         "33 %",
         "0.1 %",
     ]
+
+
+def test_a_reference_holds_only_what_a_form_can_send_back() -> None:
+    def ref(jid: str) -> str:
+        raw = Raw(job(jid), "1.5", 0)
+        return str(Ref.of(Entry.read(Place("dead"), raw, 0)))
+
+    assert ref("a~b c").endswith("~a~b c")
+    assert Ref.parse(ref("a~b c")).jid == "a~b c"
+    for odd in ("a\u0000b", "a\nb", "a\u202eb", "x" * 300):
+        assert ref(odd).endswith("~")
