@@ -148,11 +148,11 @@ async def _serve(config: Config, make: partial[WebUI], listener: socket.socket, 
         if backend == "trio":
             from hypercorn.trio import serve as serve_trio
 
-            await serve_trio(site, server, shutdown_trigger=partial(_told_to_end, site))  # type: ignore[arg-type]
+            await serve_trio(site, server, shutdown_trigger=partial(_told_to_end, site))  # type: ignore[arg-type]  # Hypercorn's own types of ASGI
         else:
             from hypercorn.asyncio import serve
 
-            await serve(site, server, shutdown_trigger=partial(_told_to_end, site))  # type: ignore[arg-type]
+            await serve(site, server, shutdown_trigger=partial(_told_to_end, site))  # type: ignore[arg-type]  # Hypercorn's own types of ASGI
 
 
 async def _told_to_end(site: WebUI) -> None:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from functools import partial
+from http import HTTPStatus
 
 import attrs
 from starlette.applications import Starlette
@@ -27,6 +28,12 @@ from .site import Site
 from .visit import admit
 
 Endpoint = Callable[[Request], Awaitable[Response]]
+
+Failure = Callable[[Request, Exception], Awaitable[Response]]
+"""What answers a request in which something went wrong."""
+
+GENERAL = {404: "There is no such page.", 405: "This address is for something else."}
+"""What is said where nobody said more."""
 
 
 class WebUI:
@@ -110,8 +117,12 @@ def _starlette(site: Site) -> Starlette:
         *json_api.routes(site),
         *(route for route, _ in looks),
     ]
-    failures = {HTTPException: partial(_refused, site), ExqError: partial(_failed, site), Exception: _broken(site)}
-    return Starlette(routes=routes, exception_handlers=failures, lifespan=lambda app: site.opened())  # type: ignore[arg-type]
+    failures: dict[type[Exception], Failure] = {
+        HTTPException: partial(_refused, site),
+        ExqError: partial(_failed, site),
+        Exception: partial(_broken, site),
+    }
+    return Starlette(routes=routes, exception_handlers=failures, lifespan=lambda app: site.opened())
 
 
 def _look(site: Site, page: Page) -> Endpoint:
@@ -158,7 +169,8 @@ async def _refused(site: Site, request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     status = error.status_code
     titles = {403: "Not allowed", 404: "Not found", 405: "Not so", 409: "Conflict", 503: "Not ready"}
-    response = problem(site, request, status, titles.get(status, "That did not work"), error.detail)
+    detail = GENERAL.get(status, "") if error.detail == HTTPStatus(status).phrase else error.detail
+    response = problem(site, request, status, titles.get(status, "That did not work"), detail)
     for name, value in (error.headers or {}).items():
         response.headers[name] = value
     return response
@@ -176,9 +188,6 @@ async def _failed(site: Site, request: Request, error: Exception) -> Response:
             return problem(site, request, 500, "Redis said no", str(error))
 
 
-def _broken(site: Site) -> Callable[[Request, Exception], Awaitable[Response]]:
-    async def broken(request: Request, error: Exception) -> Response:
-        detail = "This is a mistake of the web UI, not yours; the log of its server has the whole story."
-        return problem(site, request, 500, "Something went wrong", detail)
-
-    return broken
+async def _broken(site: Site, request: Request, error: Exception) -> Response:
+    detail = "This is a mistake of the web UI, not yours; the log of its server has the whole story."
+    return problem(site, request, 500, "Something went wrong", detail)

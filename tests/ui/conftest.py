@@ -49,7 +49,7 @@ async def look(q: exq.Exq) -> AsyncIterator[Look]:
     async with AsyncExitStack() as stack:
 
         async def look(**settings: object) -> Visitor:
-            app = ui.create_app(q, **settings)  # type: ignore[arg-type]
+            app = ui.create_app(q, **settings)  # type: ignore[arg-type]  # each test names them itself
             return await stack.enter_async_context(Visitor(app))
 
         yield look

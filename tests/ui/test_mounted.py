@@ -28,7 +28,7 @@ Make = Callable[[ui.WebUI, dict[str, Any], str], Any]
 
 
 def starlette(site: ui.WebUI, settings: dict[str, Any], backend: str) -> Any:
-    return Starlette(routes=[Mount("/exq", site)], lifespan=cast("Any", site.lifespan))
+    return Starlette(routes=[Mount("/exq", site)], lifespan=site.lifespan)
 
 
 def beside_an_instance(site: ui.WebUI, settings: dict[str, Any], backend: str) -> Any:
@@ -36,13 +36,13 @@ def beside_an_instance(site: ui.WebUI, settings: dict[str, Any], backend: str) -
 
 
 def fastapi(site: ui.WebUI, settings: dict[str, Any], backend: str) -> Any:
-    app = FastAPI(lifespan=cast("Any", site.lifespan))
+    app = FastAPI(lifespan=site.lifespan)
     app.mount("/exq", site)
     return app
 
 
 def within_a_mount(site: ui.WebUI, settings: dict[str, Any], backend: str) -> Any:
-    outer = FastAPI(lifespan=cast("Any", site.lifespan))
+    outer = FastAPI(lifespan=site.lifespan)
     inner = FastAPI()
     inner.mount("/exq", site)
     outer.mount("", inner)

@@ -120,7 +120,7 @@ def open_page(chromium: Browser) -> Iterator[Open]:
 
     def open_page(address: str, *, expected: int = 200, wide: int = 1360, high: int = 900, **settings: object) -> Page:
         given = {"locale": "en-GB", "timezone_id": "Europe/Berlin", **settings}
-        context = chromium.new_context(viewport={"width": wide, "height": high}, **given)  # type: ignore[arg-type]
+        context = chromium.new_context(viewport={"width": wide, "height": high}, **given)  # type: ignore[arg-type]  # what it does not know it refuses
         contexts.append(context)
         page = context.new_page()
         host = urlsplit(address).netloc
