@@ -20,7 +20,7 @@ import attrs
 import coredis
 import pytest
 import valkey as server_client
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 import exq_anyio as exq
 from exq_anyio.redis.embedded import EmbeddedServer
@@ -33,6 +33,8 @@ collect_ignore_glob = [] if os.environ.get("EXQ_UI") else ["test_*.py"]
 EXQ = str(Path(sys.executable).with_name("exq"))
 
 CHROMIUM = "/usr/bin/chromium"
+
+expect.set_options(timeout=20_000)  # a machine may be busy
 
 
 @attrs.frozen

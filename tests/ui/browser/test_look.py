@@ -28,8 +28,6 @@ PAGES = {
     "bulk": "/bulk?place=dead&action=retry&worker=charge",
     "enqueue": "/enqueue",
     "nothing": "/retries?worker=none",
-    "find": "/find?jid=none",
-    "missing": "/nowhere",
 }
 
 FORMS: dict[str, dict[str, Any]] = {
@@ -45,9 +43,6 @@ def test_every_page_is_accessible_and_fits(fleet: Fleet, serve: Serve, open_page
     fleet.fill()
     address, shots = serve("--allow-enqueue"), os.environ.get("EXQ_UI_SHOTS")
     for name, path in PAGES.items():
-        expected = 404 if name in ("find", "missing") else 200
-        if expected == 404:
-            continue  # Chromium itself complains of the status in its console
         page = open_page(f"{address}{path or '/dead'}", **FORMS[form])
         if name == "job":
             page.locator("a.worker").first.click()
@@ -82,6 +77,7 @@ def test_pages_of_nothing_are_accessible(serve: Serve, open_page: Open) -> None:
 
 
 def test_pages_of_what_went_wrong_are_accessible(serve: Serve, chromium: Any) -> None:
+    # Not by `open_page`: Chromium itself complains of such a status in its console.
     address = serve()
     context = chromium.new_context()
     for path in ("/nowhere", "/find?jid=x", "/job?ref=dead~1.5~0~x", "/dead?size=x"):
