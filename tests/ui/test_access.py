@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import httpx
 import pytest
 from starlette.requests import Request
 
@@ -84,6 +85,20 @@ async def test_a_hook_that_fails_or_says_something_else_than_true_lets_nobody_in
     visitor = await look(authorize=fails)
     with pytest.raises(LookupError):
         await visitor.get("/")
+
+
+async def test_a_mistake_of_ours_is_a_page_that_gives_nothing_away(q: exq.Exq) -> None:
+    def fails(request: Request, action: ui.Action) -> bool:
+        raise LookupError("a secret")
+
+    app = ui.create_app(q, authorize=fails)
+    transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+        for path in ("/", "/api/stats"):
+            response = await client.get(path)
+            assert (response.status_code, "Something went wrong" in response.text) == (500, True)
+            assert "secret" not in response.text
+            assert "content-security-policy" in response.headers
 
 
 # Who may act

@@ -207,6 +207,36 @@ async def test_what_is_wrong_is_said_in_json(visitor: Visitor) -> None:
         assert text in answer["detail"], (path, answer)
 
 
+async def test_what_cannot_be_done_to_a_job_is_said(visitor: Visitor, scene: Scene, keys: Keys) -> None:
+    await scene.redis.zadd(keys.dead, {failed("a"): 1e9, b"[1]": 1e9 - 1})
+    await scene.push("q", job("b"))
+    good, garbage = [one["ref"] for one in (await visitor.json("GET", "/dead"))[1]["jobs"]]
+    queued = (await visitor.json("GET", "/queues/q/jobs"))[1]["jobs"][0]["ref"]
+    wrong: list[tuple[str, dict[str, Any], str]] = [
+        ("/jobs/edit", {"ref": garbage, "args": []}, "cannot be changed: the entry is no job"),
+        ("/jobs/reschedule", {"ref": good, "at": "2031-01-01T00:00:00Z"}, "a dead job is due at no time"),
+        ("/jobs/reschedule", {"ref": queued, "at": "2031-01-01T00:00:00"}, "needs a time zone"),
+        ("/jobs/retry", {"refs": [queued]}, "the job is in its queue already"),
+        ("/jobs/kill", {"refs": [good]}, "the job is dead already"),
+    ]
+    for path, body, text in wrong:
+        status, answer = await visitor.json("POST", path, body)
+        assert (status, text in answer["detail"]) == (400, True), answer
+    response = await visitor.client.post("/api/jobs/retry", content="{", headers={"content-type": "application/json"})
+    assert (response.status_code, "not JSON" in response.text) == (400, True)
+
+
+async def test_every_step_of_an_action_on_all_is_told_to_who_asks_for_lines(
+    visitor: Visitor, scene: Scene, keys: Keys
+) -> None:
+    await scene.redis.zadd(keys.dead, {failed(str(at)): float(at) for at in range(600)})
+    response = await visitor.client.post(
+        "/api/all/retry", json={"place": "dead"}, headers={"accept": "application/x-ndjson"}
+    )
+    steps = [msgspec.json.decode(line) for line in response.text.splitlines()]
+    assert [(step["done"], step["over"]) for step in steps] == [(500, False), (600, False), (600, True)]
+
+
 async def test_what_is_not_allowed_is_said_in_json(look: Look) -> None:
     visitor = await look(authorize=lambda request, action: request.headers.get("authorization") == "Bearer good")
     assert (await visitor.json("GET", "/stats"))[0] == 403
