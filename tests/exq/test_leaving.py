@@ -155,7 +155,7 @@ async def bug(*args: object, **kwargs: object) -> None:
     ("owner", "name"),
     [
         (node, "schedule"),
-        (scheduler, "promote_due"),
+        (scheduler, "promote_all"),
         (Settler, "run"),
         (heartbeat, "beat"),
         (heartbeat, "tick"),
@@ -185,14 +185,14 @@ async def test_a_bug_in_a_service_while_jobs_run_sends_them_back_at_once(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held, break_now = Held(), anyio.Event()
-    real = scheduler.promote_due
+    real = scheduler.promote_all
 
-    async def breaks(*args: object) -> object:
+    async def breaks(*args: object) -> None:
         if break_now.is_set():
             raise Bug
-        return await real(*args)  # type: ignore[arg-type]  # passed on as they came
+        await real(*args)  # type: ignore[arg-type]  # passed on as they came
 
-    monkeypatch.setattr(scheduler, "promote_due", breaks)
+    monkeypatch.setattr(scheduler, "promote_all", breaks)
 
     async def program() -> None:
         async with scene.open(held.worker, node_identifier="box") as q:
@@ -221,14 +221,14 @@ async def test_a_bug_in_a_service_leaves_what_a_thread_is_at_work_on(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     began, go_on, break_now = threading.Event(), threading.Event(), anyio.Event()
-    real = scheduler.promote_due
+    real = scheduler.promote_all
 
-    async def breaks(*args: object) -> object:
+    async def breaks(*args: object) -> None:
         if break_now.is_set():
             raise Bug
-        return await real(*args)  # type: ignore[arg-type]  # passed on as they came
+        await real(*args)  # type: ignore[arg-type]  # passed on as they came
 
-    monkeypatch.setattr(scheduler, "promote_due", breaks)
+    monkeypatch.setattr(scheduler, "promote_all", breaks)
 
     @exq.worker(name="Thread")
     def in_a_thread() -> None:
