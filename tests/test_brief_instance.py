@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import logging
+from collections.abc import Iterator
 
 import anyio
 import pytest
@@ -43,6 +45,16 @@ async def test_serve_that_cannot_start_raises_why_and_not_a_group() -> None:
         await exq.serve(url="unix:///no/such.sock")
 
 
+@pytest.fixture
+def thawed() -> Iterator[None]:
+    """What a worker process freezes for its own good must not stay so in this one."""
+    threshold = gc.get_threshold()
+    yield
+    gc.unfreeze()
+    gc.set_threshold(*threshold)
+
+
+@pytest.mark.usefixtures("thawed")
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_a_worker_process_that_cannot_start_raises_why_and_not_a_group(backend: Backend) -> None:
     config = exq.Config(url="redis://127.0.0.1:1", workers=[idle])
