@@ -32,7 +32,7 @@ def starlette(site: ui.WebUI, settings: dict[str, Any], backend: str) -> Any:
 
 
 def beside_an_instance(site: ui.WebUI, settings: dict[str, Any], backend: str) -> Any:
-    return Starlette(routes=[Mount("/exq", ui.create_app())], lifespan=lifespan(settings, mode="api"))
+    return Starlette(routes=[Mount("/exq", ui.create_app(stream_seconds=0.1))], lifespan=lifespan(settings, mode="api"))
 
 
 def fastapi(site: ui.WebUI, settings: dict[str, Any], backend: str) -> Any:
@@ -50,7 +50,9 @@ def within_a_mount(site: ui.WebUI, settings: dict[str, Any], backend: str) -> An
 
 
 def litestar(site: ui.WebUI, settings: dict[str, Any], backend: str) -> Any:
-    site = ui.create_app(settings, prefix="/exq")  # Litestar does not tell what is mounted where it is
+    site = ui.create_app(
+        settings, prefix="/exq", stream_seconds=0.1
+    )  # Litestar does not tell what is mounted where it is
 
     @asgi("/exq", is_mount=True, copy_scope=True)
     async def exq_ui(scope: Any, receive: Any, send: Any) -> None:
@@ -98,7 +100,7 @@ async def alive(app: Any) -> AsyncIterator[dict[str, Any]]:
 async def test_it_works_under_its_prefix(make: Make, scene: Scene, anyio_backend: str) -> None:
     await scene.redis.zadd(scene.key("dead"), {failed("j0"): 1e9})
     settings = {"url": scene.url, "namespace": scene.namespace}
-    app = make(ui.create_app(settings), settings, anyio_backend)
+    app = make(ui.create_app(settings, stream_seconds=0.1), settings, anyio_backend)
     async with alive(app) as state:
 
         async def with_state(scope: Any, receive: Any, send: Any) -> None:
@@ -115,6 +117,9 @@ async def test_it_works_under_its_prefix(make: Make, scene: Scene, anyio_backend
                     assert response.status_code == 200
             for link in set(ours):
                 assert (await visitor.get(link)).status == 200, link
+            events = (await visitor.get("/exq/events?every=1&page=/exq/dead%3Fsize=50")).html
+            assert "event: live" in events
+            assert "dead~1000000000.0" in events
             page = await visitor.press("/exq/dead", "Retry", "~j0", choose=lambda ref: True)
             assert (page.path, "1 job retried." in page.text) == ("/exq/dead", True)
             response = await visitor.client.get("/exq/api/stats")
