@@ -20,6 +20,9 @@ RESULTS = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "benchmarks.md"
 IMAGES = ROOT / "docs" / "images"
 
+PICTURES = {"throughput": "peers", "growth": "growth"}
+"""Name of a picture → the benchmark that it is drawn of."""
+
 Cells = Sequence[str]
 
 
@@ -232,6 +235,8 @@ def main() -> None:
     write("peers", markdown(PEER_HEAD, peer_rows(results, peers)))
     write("bounds", markdown(BOUND_HEAD, bound_rows(results)))
     write("machine", machine(reports))
+    pictures = [f"![{what}](images/{what}.svg)" for what, of in PICTURES.items() if of in by_name]
+    write("pictures", "\n\n".join(pictures))
     if "peers" in by_name:
         draw_throughput(results, caption(by_name["peers"]))
     if "growth" in by_name:
