@@ -67,7 +67,7 @@ class Namespace:
     def node(self, name: str, **info: object) -> None:
         """A live node of this package, which says what a node says."""
         now = time.time()
-        said = {"hostname": "host", "started_at": now - 90, "pid": 4711, "queues": ["default"], **info}
+        said = {"hostname": "host", "started_at": now - 2.4 * 3600, "pid": 4711, "queues": ["default"], **info}
         entry = {
             "info": json.dumps(said), "concurrency": 10, "busy": 1, "beat": now, "quiet": "false", "rss": 51200,
             "rtt_us": 300,
@@ -78,8 +78,8 @@ class Namespace:
         self.client.hset(f"{self.name}:{name}:lease", mapping={"token": "t", "limit": "30"})
 
     def runs(self, node: str, number: int) -> None:
-        """The node says that it runs a job, for a minute now."""
-        work = {"queue": "default", "payload": self.job(number), "run_at": int(time.time()) - 60}
+        """The node says that it runs a job, for two hours now."""
+        work = {"queue": "default", "payload": self.job(number), "run_at": int(time.time() - 2.4 * 3600)}
         self.client.hset(f"{self.name}:{node}:work", "t1", json.dumps(work))
 
 

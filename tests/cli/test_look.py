@@ -19,9 +19,9 @@ def full(there: Namespace) -> Namespace:
     now = time.time()
     there.queue("default", there.job(1), there.job(90))
     there.queue("mail", there.job(2, tags=["vip"]))
-    there.put("retry", {there.failed(3): now + 60, there.failed(4, "ValueError"): now + 30})
+    there.put("retry", {there.failed(3): now + 3.4 * HOUR, there.failed(4, "ValueError"): now + 2.4 * HOUR})
     there.put("schedule", {there.job(5, "Reports::Monthly"): now + 2.4 * HOUR})
-    there.put("dead", {there.failed(6): now - 3.4 * HOUR, there.failed(7, "Oops"): now - 60})
+    there.put("dead", {there.failed(6): now - 3.4 * HOUR, there.failed(7, "Oops"): now - 1.5 * HOUR})
     there.client.set(f"{there.name}:stat:processed", 12345)
     there.client.set(f"{there.name}:stat:failed", 67)
     there.node("web-1#1")
@@ -54,10 +54,10 @@ def test_the_figures_for_programs_and_of_days(typed: Typed, full: Namespace) -> 
 
 def test_queues_with_their_size_and_latency(typed: Typed, full: Namespace) -> None:
     full.client.sadd(f"{full.name}:paused", "mail")
-    full.client.lset(f"{full.name}:queue:default", -1, full.job(90, enqueued_at=time.time() - 90))
+    full.client.lset(f"{full.name}:queue:default", -1, full.job(90, enqueued_at=time.time() - 2.4 * HOUR))
     _, out, _ = typed("queues")
     assert [line.split() for line in out.splitlines()] == [
-        ["QUEUE", "JOBS", "LATENCY"], ["default", "2", "90s"], ["mail", "1", "0.0s", "paused"],
+        ["QUEUE", "JOBS", "LATENCY"], ["default", "2", "2h"], ["mail", "1", "0.0s", "paused"],
     ]  # fmt: skip
     (mail,) = lines(typed("queues", "mail", "--json")[1])
     assert mail == {"name": "mail", "size": 1, "latency": 0.0, "paused": True, "known": True}
@@ -74,11 +74,11 @@ def test_nodes_and_what_they_run(typed: Typed, full: Namespace) -> None:
     _, out, _ = typed("nodes")
     titles, node = out.splitlines()
     assert titles.split() == ["NODE", "PID", "BUSY", "OF", "MEMORY", "UP", "BEAT", "QUEUES"]
-    assert node.split()[:7] == ["web-1#1", "4711", "1", "10", "50", "MB", "90s"]
+    assert node.split()[:7] == ["web-1#1", "4711", "1", "10", "50", "MB", "2h"]
     (record,) = lines(typed("nodes", "--json")[1])
     assert (record["node_id"], record["queues"], record["quiet"]) == ("web-1#1", ["default"], False)
     _, out, _ = typed("busy")
-    assert out.splitlines()[1].split() == ["60s", jid(8), "Mail", "default", "web-1#1"]
+    assert out.splitlines()[1].split() == ["2h", jid(8), "Mail", "default", "web-1#1"]
     (record,) = lines(typed("busy", "--json")[1])
     assert (record["jid"], record["node_id"], record["job"]["args"]) == (jid(8), "web-1#1", [8, "hi"])
 
@@ -115,12 +115,12 @@ def test_the_jobs_of_a_queue(typed: Typed, full: Namespace) -> None:
 
 def test_the_sets(typed: Typed, full: Namespace) -> None:
     assert [line.split()[:5] for line in typed("retries")[1].splitlines()[1:]] == [
-        ["+30s", jid(4), "Mail", "default", "4"],
-        ["+60s", jid(3), "Mail", "default", "4"],
+        ["+2h", jid(4), "Mail", "default", "4"],
+        ["+3h", jid(3), "Mail", "default", "4"],
     ]
     assert typed("scheduled")[1].splitlines()[1].split()[:3] == ["+2h", jid(5), "Reports::Monthly"]
     assert [line.split()[:6] for line in typed("dead")[1].splitlines()[1:]] == [
-        ["60s", jid(7), "Mail", "default", "3", "Oops:"],
+        ["90m", jid(7), "Mail", "default", "3", "Oops:"],
         ["3h", jid(6), "Mail", "default", "3", "TimeoutError:"],
     ]
 

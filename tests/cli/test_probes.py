@@ -184,13 +184,13 @@ def test_all_is_well(typed: Typed, there: Namespace) -> None:
 
 
 def test_what_is_not_well_is_status_1(typed: Typed, there: Namespace) -> None:
-    there.queue("mail", there.job(1, enqueued_at=time.time() - 90))
-    there.queue("low", there.job(2, enqueued_at=time.time() - 90))
+    there.queue("mail", there.job(1, enqueued_at=time.time() - 2.4 * 3600))
+    there.queue("low", there.job(2, enqueued_at=time.time() - 2.4 * 3600))
     there.client.sadd(f"{there.name}:paused", "low")
     status, out, _ = typed("health", "--max-latency", "30")
     assert status == 1
     assert "BAD  nodes: 0 nodes at work, 1 wanted" in out
-    assert "BAD  queue mail: 1 job, the next waits 90s, 30s allowed" in out
+    assert "BAD  queue mail: 1 job, the next waits 2h, 30s allowed" in out
     assert "ok   queue low: paused, 1 job" in out
     records = lines(typed("health", "--json", "--queue", "mail", "--max-size", "0", "--min-nodes", "0")[1])
     assert [(record["check"], record["ok"]) for record in records] == [
