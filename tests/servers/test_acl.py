@@ -124,7 +124,9 @@ async def waits(admin: coredis.Redis[bytes]) -> bool:
     return any(client["cmd"] == "blmove" for client in await admin.client_list())
 
 
-SENT = "ping eval evalsha client|setname blmove brpop smembers lrange hget zrange mget".split()
+SENT = {
+    "ping", "eval", "evalsha", "client|setname", "blmove", "brpop", "smembers", "lrange", "hget", "zrange", "mget",
+}  # fmt: skip
 """What is sent outside of scripts."""
 
 OPTIONS = {"BEFORE", "COUNT", "EX", "LIMIT", "LT", "MAXLEN", "NX", "OVERFLOW", "PX", "RANK", "SAT", "WITHSCORES", "XX"}
