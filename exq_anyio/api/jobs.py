@@ -146,7 +146,8 @@ class Jobs:
         """
         walk = self._walk(LOOKED, look_at, what, backwards=self._newest_last)
         walk.look = attrs.evolve(walk.look, offset=offset)
-        found, first = 0, None
+        found = 0
+        first: int | None = None
 
         async def step() -> Hits | None:
             nonlocal found, first
