@@ -36,6 +36,7 @@ from .errors import (
     WrongType,
 )
 from .job import Job
+from .limits import Limit, Rate
 from .middleware import Middleware, default_middleware, job_result, log_jobs, worker_job
 from .outcome import Dead, Discard, Halt, Snooze, sidekiq_backoff
 from .periodic import Cron, Every, Periodic
@@ -63,12 +64,14 @@ __all__ = [
     "JobOptions",
     "JobSpec",
     "JobTimeout",
+    "Limit",
     "LostClaim",
     "MalformedPayload",
     "Middleware",
     "PayloadTooLarge",
     "Periodic",
     "QueueConfig",
+    "Rate",
     "RedisError",
     "RedisFull",
     "RedisUnavailable",

@@ -363,6 +363,7 @@ def _node(
     connect: Callable[[], AbstractAsyncContextManager[Connections]],
 ) -> Node:
     from .node.node import Node, Surroundings
+    from .redis.limits import RedisLimits
     from .redis.store import RedisStore
     from .redis.timetable import RedisTimetable
 
@@ -388,6 +389,7 @@ def _node(
         stock=stock,
         timetable=RedisTimetable(connections, keys),
         declared=declared_periodic(settings, workers),
+        limits=RedisLimits(connections, keys),
     )
     middleware = default_middleware if settings.middleware is None else settings.middleware
     return Node(settings, workers, cast("tuple[Middleware, ...]", middleware), around)

@@ -29,6 +29,7 @@ PRINTED = {
         *("part 0 is performed, rescued 1 times", "part 1 is performed, rescued 1 times"),
         "part 2 is performed, rescued 0 times",
     ],
+    "limits.py": ["queries at a time, at most: 3", "15 messages took long enough: True"],
     "periodic.py": [
         *("nightly: 0 3 * * * (Europe/Berlin), declared", "often: every 0.2 s, added", "sweep: every 0.2 s, declared"),
         *("reported: the moment for an instant", "reported: the day for an instant"),

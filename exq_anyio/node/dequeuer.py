@@ -20,6 +20,7 @@ from ..errors import LostClaim, MalformedPayload, RedisError, RedisUnavailable
 from ..exchange import Claim, Move
 from ..job import Job, encode, new_jid
 from ..outcome import Policy, Settlement, malformed, push_back
+from .reserving import Reserving
 from .settler import Settler
 from .shared import Shared, ask_all
 from .store import Store
@@ -233,7 +234,7 @@ async def _turn(line: Line, source: Source) -> None:
     freed = line.freed = anyio.Event()  # before the question, so that no job that ends meanwhile is missed
     free = await _granted(line) if line.limits else await _free(line)
     if free < 1:
-        with anyio.move_on_after(RECHECK):
+        with anyio.move_on_after(line.dequeuer.again if isinstance(line.dequeuer, Reserving) else RECHECK):
             await freed.wait()
         return
     if line.needs_look(source.claim) and not await _look(line, source, free):
@@ -248,6 +249,8 @@ async def _look(line: Line, source: Source, free: int) -> bool:
     line.stale, line.resumed = False, anyio.Event()
     fetched = await source.store.fetch(source.claim, line.queue, min(free, MOST))
     await _receive(line, source, fetched.payloads)
+    if isinstance(line.dequeuer, Reserving):
+        await line.dequeuer.returned()
     for limit in line.limits:
         limit.fetched(line, dry=not fetched.payloads)
     if fetched.held - len(fetched.payloads) > held:
@@ -264,6 +267,8 @@ async def _look(line: Line, source: Source, free: int) -> bool:
 
 async def _wait(line: Line, source: Source) -> None:
     """Wait for one job, and start it."""
+    if isinstance(line.dequeuer, Reserving):
+        await line.dequeuer.returned()
     claim = source.claim
     token, node_id = claim.token, claim.node_id
     began = anyio.current_time()
@@ -274,11 +279,23 @@ async def _wait(line: Line, source: Source) -> None:
         return
     line.dry = NEVER
     if token == claim.token or (claim.token and node_id == claim.node_id):
+        if isinstance(line.dequeuer, Reserving) and not await _admitted(line.dequeuer, line):
+            await source.settler.settle([Settlement("push_back", line.queue, payload, payload)])
+            return
         await _receive(line, source, [payload])
         return
     # The claim was lost meanwhile, and the old backup queue, which nobody may look at any more, got a job.
     logger.warning("job came for a claim that is lost, it goes back: queue=%s", line.queue)
     await source.store.rescue(node_id, line.queue, [Move(payload, payload, line.queue)], source.clock())
+
+
+async def _admitted(dequeuer: Reserving, line: Line) -> bool:
+    """Whether the job that was waited for may begin; while Redis is away it goes back, as soon as it can."""
+    try:
+        return await dequeuer.admit()
+    except (RedisError, LostClaim) as error:
+        logger.warning("limit cannot be asked, a job goes back: queue=%s error=%s", line.queue, error)
+        return False
 
 
 async def _granted(line: Line) -> int:

@@ -27,10 +27,11 @@ from anyio.abc import TaskGroup, TaskStatus
 
 from .. import _version
 from ..config import Config, QueueConfig
-from ..errors import ExqError, RedisError, RedisUnavailable
+from ..errors import ConfigError, ExqError, RedisError, RedisUnavailable
 from ..events import Event, EventKind, tell
 from ..exchange import Beat, Claim, NodeSeen
 from ..job import Job
+from ..limits import Limit, Limits
 from ..metrics import Meter
 from ..middleware import Middleware
 from ..outcome import Policy
@@ -42,6 +43,7 @@ from ..worker import Registry
 from . import heartbeat, identity, rescuer
 from .dequeuer import Dequeuer, Line, LocalLimit, Source, poll
 from .health import Health, examine
+from .limited import Limited
 from .performer import Performer
 from .periodic import Bell, Ticker
 from .scheduler import schedule
@@ -86,6 +88,8 @@ class Surroundings:
     """Where periodic jobs are; None: nobody enqueues them here."""
     declared: Sequence[Definition] = ()
     """The periodic jobs that the program declares."""
+    limits: Limits | None = None
+    """Where the limits are that all nodes share."""
 
 
 class Node:
@@ -469,6 +473,9 @@ class Node:
         concurrency = self.config.concurrency if queue.concurrency is None else queue.concurrency
         limit = concurrency if group is None else inf  # the group's own limit holds for all of its queues
         dequeuer: Dequeuer = queue.dequeuer or LocalLimit(limit)  # type: ignore[assignment]  # the user's own, duck-typed
+        if isinstance(queue.dequeuer, Limit):
+            concurrency = queue.dequeuer.concurrency or concurrency
+            dequeuer = self._limited(queue.dequeuer, queue.name, limit if group else concurrency)
         line = self._lines.get(queue.name)
         if line is None:
             limits = self._total if group is None else (group, *self._total)
@@ -496,6 +503,13 @@ class Node:
             max_read_bytes=self.config.max_read_bytes,
         )
         self._jobs.start_soon(poll, line, source)
+
+    def _limited(self, limit: Limit, queue: str, concurrency: float) -> Dequeuer:
+        assert self._services is not None
+        limits = self._around.limits
+        if limits is None:
+            raise ConfigError("queues", f"{queue!r} has a limit for all nodes, and there is no place where it is kept")
+        return Limited(limit, queue, LocalLimit(concurrency), limits, self.claim, self._services.start_soon)
 
     def _start_job(self, line: Line, job: Job, number: int) -> None:
         assert self._jobs is not None

@@ -1,7 +1,7 @@
 """The names of our keys in Redis, all of them, in one place.
 
 Names and meanings are Sidekiq's and Exq's where they have them (``queues`` to ``<node_id>-signals``); ``lease``,
-``leases``, ``taken``, ``periodic`` and ``paused`` are our own, ``paused`` as Sidekiq Pro has it.
+``leases``, ``taken``, ``periodic``, ``limit`` and ``paused`` are our own, ``paused`` as Sidekiq Pro has it.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 
 from .. import metrics
 from ..job import Timestamps
+from ..limits import Rate
 
 
 class Keys:
@@ -84,6 +85,14 @@ class Keys:
     def unique(self, token: str) -> str:
         """String: the jid that holds the unique lock; expires."""
         return f"{self.prefix}unique:{token}"
+
+    def limit(self, name: str) -> str:
+        """Hash: who holds how many places under the limit; a holder is ``<token>:<number>:<node_id>``."""
+        return f"{self.prefix}limit:{name}"
+
+    def rate(self, name: str, rate: Rate) -> str:
+        """Sorted set (sliding) or hash: the jobs that have begun under a rate of the limit; expires."""
+        return f"{self.prefix}limit:{name}:{rate.kind}:{rate.per:.10g}"
 
     def stats(self, now: float) -> tuple[str, str, str, str, str, str]:
         """The six counters of a run at *now* (unix seconds): processed and failed, each in total, by day, by second."""

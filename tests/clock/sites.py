@@ -16,6 +16,7 @@ from exq_anyio.config import Config
 from exq_anyio.exchange import Beat, Claim
 from exq_anyio.middleware import Middleware
 from exq_anyio.node.node import Node, Surroundings
+from exq_anyio.testing.limits import MemoryLimits
 from exq_anyio.testing.memory import MemoryStore
 from exq_anyio.testing.world import World
 from exq_anyio.worker import Registry
@@ -47,7 +48,13 @@ async def working(
     """A node called host#1 that takes from the queue ``q``, unless *settings* say else."""
     config = Config(**{"queues": ["q"], "node_identifier": "host", **settings})
     store = MemoryStore(world, config.dead_max_jobs, config.dead_timeout_in_seconds)
-    around = Surroundings(store=store, open_store=None, clock=world.clock, chance=lambda: CHANCE)
+    around = Surroundings(
+        store=store,
+        open_store=None,
+        clock=world.clock,
+        chance=lambda: CHANCE,
+        limits=MemoryLimits(world),
+    )
     registry = Registry.build(workers)
     async with anyio.create_task_group() as tasks:
         node = Node(config, registry, middleware, around)
