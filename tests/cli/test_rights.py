@@ -1,4 +1,4 @@
-"""The rights that docs/redis.md gives to a user are enough for all there is, and no more than needed."""
+"""The rights that SECURITY.md gives to a worker are enough for the operator's commands too."""
 
 from __future__ import annotations
 
@@ -6,20 +6,14 @@ import re
 import signal
 import subprocess
 from collections.abc import Callable
-from pathlib import Path
 
 import valkey as server_client
 
+from ..acl import rules
 from ..conftest import PrivateValkey
 from .conftest import EXQ, Shell, Worker, until
 from .operator import jid
 from .test_processes import enqueue
-
-RULE = next(
-    line
-    for line in Path(__file__).parents[2].joinpath("docs", "redis.md").read_text().splitlines()
-    if line.startswith("ACL SETUSER ")
-)
 
 
 def test_a_worker_and_the_operators_commands_need_no_more_rights(
@@ -27,7 +21,7 @@ def test_a_worker_and_the_operators_commands_need_no_more_rights(
 ) -> None:
     server = private_valkey("--save", "86400", "1000000000")
     with server_client.Valkey(unix_socket_path=server.socket, decode_responses=True) as admin:
-        admin.execute_command(*RULE.replace("SECRET", "secret").split())
+        admin.execute_command("ACL", "SETUSER", "exq", "on", ">secret", *rules("exq-worker"))
         admin.execute_command("ACL", "LOG", "RESET")
         user = {"EXQ_URL": server.url, "EXQ_NAMESPACE": "exq", "EXQ_USERNAME": "exq", "EXQ_PASSWORD": "secret"}
         with shell.path("stderr").open("wb") as file:
@@ -60,16 +54,5 @@ def test_a_worker_and_the_operators_commands_need_no_more_rights(
             worker.signal(signal.SIGTERM)
             assert worker.ends() == 0
         assert not re.search("may not do this|ERROR", worker.log())
-        assert admin.execute_command("ACL", "LOG") == []
-
-
-def test_what_would_harm_others_is_not_among_them(private_valkey: Callable[..., PrivateValkey]) -> None:
-    server = private_valkey()
-    with server_client.Valkey(unix_socket_path=server.socket, decode_responses=True) as admin:
-        admin.execute_command(*RULE.replace("SECRET", "secret").split())
-        for command in (
-            "FLUSHALL", "KEYS *", "CONFIG SET save x", "SHUTDOWN", "GET other:key", "SCRIPT FLUSH", "ACL LIST",
-            "MONITOR", "PUBLISH x y", "SORT exq:a",
-        ):  # fmt: skip
-            answer = admin.execute_command("ACL", "DRYRUN", "exq", *command.split())
-            assert answer != "OK", command
+        refused = {str(entry[entry.index("object") + 1]) for entry in admin.execute_command("ACL", "LOG")}
+        assert refused <= {"client|setinfo"}  # which coredis asks for, and does without
