@@ -25,10 +25,10 @@ def keys() -> list[str]:
     made = []
     for name, function in inspect.getmembers(Keys, inspect.isfunction):
         parameters = list(inspect.signature(function).parameters)[1:]
-        if name not in ("__init__", "stats", "resque") and "at" not in parameters:
+        if name not in ("__init__", "stats", "resque", "rate") and "at" not in parameters:
             made.append(getattr(keys, name)(*[f"<{parameter}>" for parameter in parameters]))
     made += ["j\\|<YYYYMMDD>\\|<H>:<M>", "j\\|<YYMMDD>\\|<H>:<MM>", "j\\|<YYMMDD>\\|<H>:<M>"]
-    made += ["<worker>-<DD>-<HH>:<M>", "h\\|<worker>-<D>-<H>:<M>", "<YYYYMMDD>-marks"]
+    made += ["<worker>-<DD>-<HH>:<M>", "h\\|<worker>-<D>-<H>:<M>", "<YYYYMMDD>-marks", "limit:<name>:<kind>:<seconds>"]
     by_time = [re.sub(r"\d{4}-\d\d-\d\d( [\d:]+)?", "<…>", key) for key in keys.stats(0)]
     return plain + [key.replace("<queue>", "<name>") for key in made] + by_time
 
