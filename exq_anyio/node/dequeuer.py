@@ -116,6 +116,8 @@ class Line:
     """Its limit as process entries show it; inf when there is none."""
     held: OrderedDict[int, Job] = attrs.field(factory=OrderedDict)
     """The jobs whose payloads should be in the backup queue, by number, the oldest first."""
+    unsettled: OrderedDict[int, None] = attrs.field(factory=OrderedDict)
+    """The numbers of those whose outcome is not yet on its way to the backup queue, the oldest first."""
     newest: int = 0
     """Number of the job taken last."""
     freed: anyio.Event = attrs.field(factory=anyio.Event)
@@ -159,10 +161,12 @@ class Line:
             limit.take(self)
         self.newest += 1
         self.held[self.newest] = job
+        self.unsettled[self.newest] = None
         return self.newest
 
     def release(self, number: int) -> None:
         """Note that the job with *number* has been settled, or is no longer ours."""
+        self.unsettled.pop(number, None)
         if self.held.pop(number, None) is not None:
             self.freed.set()
             for limit in self.limits:
@@ -179,9 +183,15 @@ class Line:
         self.step_back()
 
     def near_head(self, number: int) -> bool:
-        """Whether the payload of job *number* is far from the tail and nearer to the head, where the newest are."""
-        older = number - next(iter(self.held), number)
-        return older > NEAR and self.newest - number < older
+        """Whether the payload of job *number* is far from the tail and nearer to the head, where the newest are.
+
+        Its outcome goes out now; those that went out before it, as when thousands end at once, will be gone by then.
+        """
+        self.unsettled.pop(number, None)
+        if not self.unsettled:
+            return False
+        older, newer = number - next(iter(self.unsettled)), next(reversed(self.unsettled)) - number
+        return older > NEAR and newer < older
 
 
 Start = Callable[[Line, Job, int], None]
