@@ -74,7 +74,7 @@ class Target:
     def asked(self) -> str:
         """The target in words."""
         sign, bound = ("≥", self.least) if self.least is not None else ("<", self.most)
-        return f"{sign} {number(bound or 0)}{self.unit}"
+        return f"{sign} {number(bound)}{self.unit}" if bound else "0"
 
 
 def number(value: float) -> str:

@@ -102,7 +102,8 @@ async def _one_by_one(enqueue: Enqueue, jobs: int) -> None:
 
 
 async def _at_once(enqueue: Enqueue, jobs: int) -> None:
-    await asyncio.gather(*(_one_by_one(enqueue, jobs // TASKS) for _ in range(TASKS)))
+    each, rest = divmod(jobs, TASKS)
+    await asyncio.gather(*(_one_by_one(enqueue, each + (task < rest)) for task in range(TASKS)))
 
 
 async def _in_calls(many: EnqueueMany, jobs: int) -> None:
