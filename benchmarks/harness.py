@@ -60,7 +60,7 @@ BENCHMARKS = {
     "throughput": Benchmark(turns.throughput, 5, 50_000, ["sketch", "kept", "engine"]),
     "enqueue": Benchmark(turns.enqueue, 5, 3_000, ["bare", "engine"]),
     "latency": Benchmark(turns.latency, 3, 200, ["sketch", "engine"]),
-    "peers": Benchmark(turns.peers, 3, 100, []),
+    "peers": Benchmark(turns.peers, 2, 60, []),
     "situations": Benchmark(turns.situations, 5, 0, [], ["asyncio", "trio"]),
     "growth": Benchmark(turns.growth, 2, 0, [], ["asyncio", "trio"]),
 }

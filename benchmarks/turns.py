@@ -119,7 +119,7 @@ def peers(contenders: Sequence[str], backends: Sequence[str], jobs: int) -> Iter
                 several = partial(match.measure, name, setting, processes=processes, share=share)
                 yield Turn(setting, f"{name} x {processes}", several, runs=2)
         first = next(iter(roster.PEERS[name].settings))
-        yield Turn(first, f"{name}, enqueue", partial(match.enqueue_figures, name, first, jobs=20 * jobs), runs=2)
+        yield Turn(first, f"{name}, enqueue", partial(match.enqueue_figures, name, first, jobs=30 * jobs), runs=2)
 
 
 # -- the engine in other situations
