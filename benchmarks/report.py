@@ -9,6 +9,7 @@ import json
 import pathlib
 import re
 import statistics
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,6 +23,9 @@ IMAGES = ROOT / "docs" / "images"
 
 PICTURES = {"throughput": "peers", "growth": "growth"}
 """Name of a picture → the benchmark that it is drawn of."""
+
+CAPTION = 180
+"""Characters in a line of a picture's caption."""
 
 Cells = Sequence[str]
 
@@ -204,8 +208,9 @@ def draw_growth(results: Results, caption: str) -> None:
 
 def _save(figure: Any, name: str, caption: str) -> None:
     IMAGES.mkdir(exist_ok=True)
-    figure.text(0.01, 0.003, caption, fontsize=5, color="#555555")
-    figure.tight_layout(rect=(0, 0.02, 1, 1))
+    lines = textwrap.wrap(caption, CAPTION)
+    figure.text(0.01, 0.005, "\n".join(lines), fontsize=5, color="#555555", verticalalignment="bottom")
+    figure.tight_layout(rect=(0, 0.015 * (1 + len(lines)), 1, 1))
     figure.savefig(IMAGES / f"{name}.svg", metadata={"Date": None})
 
 
