@@ -45,7 +45,7 @@ def tests(session: nox.Session) -> None:
         return
     data = {"COVERAGE_FILE": str(HERE / ".nox" / f"coverage-{session.python}")}
     session.run("coverage", "erase", env=data)
-    session.run("coverage", "run", "-m", "pytest", "--numprocesses", "4", "tests", env=data)
+    session.run("coverage", "run", "-m", "pytest", "--numprocesses", "4", "-m", "", "tests", env=data)
     session.run("coverage", "combine", "--quiet", env=data)
     session.run("coverage", "report", env=data)
 

@@ -129,7 +129,8 @@ class Cron:
         """The ticks after *at* (unix seconds), without end."""
         expression = NICKNAMES.get(self.expression.strip().lower(), self.expression)
         last = at
-        for instant in CronSim(expression, datetime.fromtimestamp(at, ZoneInfo(self.timezone))):
+        begin = floor(at)  # ticks are whole seconds; a datetime would round up what is just before one
+        for instant in CronSim(expression, datetime.fromtimestamp(begin, ZoneInfo(self.timezone))):
             # In an hour that comes twice the next instant by the clock may be one that has been.
             if (tick := instant.timestamp()) > last:
                 yield (last := tick)

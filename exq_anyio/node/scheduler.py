@@ -22,6 +22,7 @@ PAGE = 500
 TRIM_INTERVAL = 60.0
 """Seconds between two looks at the dead set, which each settle keeps within its limits too."""
 
+
 async def schedule(store: Store, policy: Policy, interval: Callable[[], float]) -> None:
     """Promote what is due, every *interval* seconds, until cancelled."""
     trimmed = -TRIM_INTERVAL

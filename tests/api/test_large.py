@@ -18,7 +18,7 @@ from exq_anyio.redis.embedded import EmbeddedServer
 
 from .conftest import NOW
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 SIZE = 100_000
 

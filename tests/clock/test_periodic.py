@@ -71,6 +71,7 @@ def all_ticks(schedule: Schedule, begin: float, end: float) -> Iterator[float]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("missed", ["skip", "once", "all"])
+@pytest.mark.long
 async def test_each_tick_of_a_year_is_enqueued_once_while_nodes_come_and_die(
     missed: Missed, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

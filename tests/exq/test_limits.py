@@ -73,6 +73,7 @@ async def ended(scene: Scene, count: int) -> bool:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 async def test_a_limit_of_the_fleet_is_kept_and_used_by_four_processes_one_of_which_is_killed(
     scene: Scene, nodes: Any
 ) -> None:
