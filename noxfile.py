@@ -80,7 +80,7 @@ def docs(session: nox.Session) -> None:
     session.install("--quiet", "--editable", ".[test,ui,telemetry]", *group("docs"), *group("apps"))
     options = ["-W", "--keep-going", "-n", "-E", "-q", "-b", "html", "-d", str(HERE / ".nox" / "doctrees")]
     session.run("sphinx-build", *options, "docs", str(HERE / ".nox" / "site"))
-    session.run("pytest", "tests/test_docs.py", "tests/test_examples.py", *session.posargs)
+    session.run("pytest", "-m", "", "tests/test_docs.py", "tests/test_examples.py", *session.posargs)
 
 
 @nox.session

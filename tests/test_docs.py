@@ -34,6 +34,8 @@ from exq_anyio.cli.main import exq
 from exq_anyio.redis.embedded import EmbeddedServer
 from exq_anyio.testing.flush import flush
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [str(path.relative_to(ROOT)) for path in (*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/**/*.md")))]
 

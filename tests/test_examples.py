@@ -16,6 +16,8 @@ import pytest
 
 from exq_anyio.redis.embedded import EmbeddedServer
 
+pytestmark = pytest.mark.long
+
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
 PRINTED = {
