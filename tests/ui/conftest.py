@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -23,6 +24,8 @@ from .visitor import Visitor
 NEEDED = ("fastapi", "litestar", "quart_trio")
 
 collect_ignore = [] if all(map(find_spec, NEEDED)) else ["test_mounted.py"]
+if not os.environ.get("EXQ_UI"):
+    collect_ignore.append("browser")
 
 Look = Callable[..., Awaitable[Visitor]]
 

@@ -1,4 +1,4 @@
-"""A real Chromium looks at ``exq ui``.  ``nox -s ui`` installs it and sets ``EXQ_UI``; nothing is collected without.
+"""A real Chromium looks at ``exq ui``.  ``nox -s ui`` installs it and sets ``EXQ_UI``; nothing here is collected without.
 
 What is missing then is a failure, never a skip.  ``EXQ_UI_SHOTS`` names a directory for pictures of every page.
 """
@@ -27,8 +27,6 @@ from exq_anyio.redis.embedded import EmbeddedServer
 from exq_anyio.redis.keys import Keys
 
 from ..fleet import declare, seed
-
-collect_ignore_glob = [] if os.environ.get("EXQ_UI") else ["test_*.py"]
 
 EXQ = str(Path(sys.executable).with_name("exq"))
 
