@@ -76,7 +76,7 @@ async def test_the_busy_page_tells_the_programs_apart_and_lists_what_runs(visito
 @pytest.mark.usefixtures("fleet")
 async def test_metrics_say_how_often_and_how_long_each_worker_ran(visitor: Visitor) -> None:
     page = await visitor.get("/metrics")
-    assert "v2.41.0 25 min ago" in page.text
+    assert re.search(r"v2.41.0 2[56] min ago", page.text)  # a mark is for a whole minute
     links = [link for link in page.links if link.startswith("/metrics/worker")]
     assert len(links) == 7
     for link in links:

@@ -1,4 +1,4 @@
-"""A real Chromium looks at ``exq ui``.  ``nox -s ui`` installs it and sets ``EXQ_UI``; nothing here is collected without.
+"""A real Chromium looks at ``exq ui``.  ``nox -s ui`` installs it and sets ``EXQ_UI``; nothing is collected without.
 
 What is missing then is a failure, never a skip.  ``EXQ_UI_SHOTS`` names a directory for pictures of every page.
 """
