@@ -23,6 +23,8 @@ from exq_anyio.testing import Mock
 
 from .conftest import PrivateValkey
 
+pytestmark = pytest.mark.long
+
 
 @exq.worker(queue="mail")
 async def greet(name: str) -> None: ...
@@ -270,8 +272,6 @@ async def test_a_fork_leaves_both_processes_with_a_connection_of_their_own(
 ENDS = """
 import sys
 import exq_anyio as exq
-
-pytestmark = pytest.mark.long
 q = exq.sync(url=sys.argv[1], namespace=sys.argv[2])
 q.enqueue("q", "A")
 print("done")
