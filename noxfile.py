@@ -61,7 +61,8 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Two type checkers: mypy over everything, pyright over what users write; every public name has a type."""
-    session.install("--quiet", "--editable", ".[test]", *group("types"), *group("apps"))
+    imported = [*group("apps"), *group("bench"), *group("docs"), *group("ui")]
+    session.install("--quiet", "--editable", ".[test,telemetry]", *group("types"), *imported)
     session.run("mypy")
     session.run("pyright")
     session.run("pyright", "--verifytypes", "exq_anyio", "--ignoreexternal")
