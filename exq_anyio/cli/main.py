@@ -31,7 +31,7 @@ from .ui import ui
 INTERRUPTED, CLOSED_PIPE = 130, 141
 """Exit statuses of what ended by Ctrl-C, and because nobody reads on: what a shell says of SIGINT and SIGPIPE."""
 
-SECTIONS = {
+SECTIONS: dict[str, tuple[click.Command, ...]] = {
     "Work": (run, enqueue, demo),
     "Look": (top, ui, health, stats, queues, nodes, busy, jobs, retries, scheduled, dead, show),
     "Repair": (retry, run_now, kill, delete, clear, edit, reschedule),

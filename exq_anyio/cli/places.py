@@ -83,17 +83,17 @@ def jobs(config: Config, queue: str, **given: Any) -> None:
     _list(config, Named("queue", queue), **given)
 
 
-retries = listing(
+retries: click.Command = listing(
     "retries",
     "Show failed jobs that wait for their retry.\n\nThe soonest come first.",
     ["exq retries", "exq retries --error Timeout --until +1h"],
 )
-scheduled = listing(
+scheduled: click.Command = listing(
     "scheduled",
     "Show jobs that are due later, the soonest first.",
     ["exq scheduled", "exq scheduled --since +1d --worker Report"],
 )
-dead = listing(
+dead: click.Command = listing(
     "dead",
     "Show jobs given up, the latest first.",
     ["exq dead", "exq dead --worker Mail --error Timeout --since 2h", "exq dead --all --json | jq -r .jid"],

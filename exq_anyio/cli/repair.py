@@ -91,7 +91,7 @@ def _keeping(action: Action, keep_lock: bool) -> Action:
     )
 
 
-retry = acting(
+retry: click.Command = acting(
     "retry",
     Action(
         verb="Retry",
@@ -107,7 +107,7 @@ retry = acting(
         "exq retry --from retries --all --yes",
     ],
 )
-run_now = acting(
+run_now: click.Command = acting(
     "run-now",
     Action(
         verb="Run",
@@ -119,7 +119,7 @@ run_now = acting(
     "Run waiting jobs now.\n\nThey go to their queues, their attempts as they are; one in a queue goes to its front.",
     examples=["exq run-now 0b2f9c1d7a3e5f6081920aab", "exq run-now --from scheduled --worker Report"],
 )
-kill = acting(
+kill: click.Command = acting(
     "kill",
     Action(
         verb="Kill",
@@ -132,7 +132,7 @@ kill = acting(
     examples=["exq kill 0b2f9c1d7a3e5f6081920aab", "exq kill --from mail --worker Newsletter --yes"],
     locks=True,
 )
-delete = acting(
+delete: click.Command = acting(
     "delete",
     Action(
         verb="Delete",
