@@ -18,14 +18,18 @@ EventKind: TypeAlias = Literal[
 ]
 """What has happened:
 
-- ``enqueue``: this program has put a job in, now or for later.
+- ``enqueue``: this program has put a job in, now or for later, or its node has, for a periodic schedule.
 - ``fetch``: a node has taken a job; ``seconds`` is how long it lay in its queue.
 - ``start``: a run begins.
 - ``stop``, ``exception``: the run has ended, without or with an error; ``seconds`` is how long it took, ``outcome``
   what is about to be written of it.
-- ``retry``, ``dead``: it is written that the job is tried again, or is dead.
-- ``rescue``: ``jobs`` jobs of the dead node ``other`` are back in their queues.
-- ``node_start``, ``node_stop``: a node is up, or has left.
+- ``retry``, ``dead``: it is written that the job is tried again, or is dead.  With ``other`` it is dead without a run
+  having ended: the dead node of that id was one too many that the job has taken with it.
+- ``rescue``: ``jobs`` jobs of the dead node ``other`` are back in their queues, or dead.
+- ``node_start``, ``node_stop``: a node is up, or is no more.
+
+Each is told once, by the process in which it happens.  What an operator does with ``q.api`` is none of these, nor is
+what is no job at all.  Where an answer of Redis was lost the event may be lost with it.
 """
 
 
@@ -38,7 +42,7 @@ class Event:
     at: float
     """Unix seconds."""
     node_id: str = ""
-    """Where; ``""`` for ``enqueue``."""
+    """Where; ``""`` for ``enqueue``, but for that of a periodic schedule."""
     job: Job | None = None
     """The job; None where it is about a node."""
     worker: str = ""

@@ -6,26 +6,28 @@
     async with exq.open(config) as q: ...
 
 The context travels in the fields ``traceparent`` and ``tracestate`` of the job, as W3C has them, and where the
-instrumentation of Sidekiq puts and finds them too.  Names follow the semantic conventions for messaging.
+instrumentation of Sidekiq puts and finds them too.  Names follow the semantic conventions for messaging.  A run is a child
+of its enqueue, as they allow where one message is processed at a time, and is linked to it, as they ask for.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, cast
 
 import attrs
 from opentelemetry import metrics, propagate, trace
+from opentelemetry.context import Context
 from opentelemetry.propagators.textmap import TextMapPropagator
-from opentelemetry.trace import SpanKind, Status, StatusCode
+from opentelemetry.trace import Link, SpanKind, Status, StatusCode
 
 from .._version import __version__
 from ..client import ClientMiddleware
 from ..config import Config
 from ..events import Event, Listener
-from ..job import Job
+from ..job import Job, new_jid
 from ..load import load_config
 from ..middleware import Middleware, default_middleware
 from ..outcome import Halt
@@ -70,18 +72,33 @@ def instrument(
 
 def enqueues(tracer: trace.Tracer, propagator: TextMapPropagator | None = None) -> ClientMiddleware:
     """A client middleware that puts a span around each enqueue, and its context in the job."""
+    return _Enqueues(tracer, propagator)
+
+
+@attrs.frozen
+class _Enqueues:
+    tracer: trace.Tracer
+    propagator: TextMapPropagator | None
 
     @asynccontextmanager
-    async def enqueue(spec: JobSpec) -> AsyncIterator[JobSpec]:
-        attributes = {**_of_queue(spec.queue, "send"), "exq.worker": spec.worker}
-        with tracer.start_as_current_span(f"send {spec.queue}", kind=SpanKind.PRODUCER, attributes=attributes) as span:
-            if spec.options.jid is not None:
-                span.set_attribute("messaging.message.id", spec.options.jid)
+    async def __call__(self, spec: JobSpec) -> AsyncIterator[JobSpec]:
+        jid = spec.options.jid or new_jid()
+        attributes = _of_job(spec.queue, jid, spec.worker)
+        with self.tracer.start_as_current_span(_send(spec.queue), kind=SpanKind.PRODUCER, attributes=attributes):
             carrier: dict[str, str] = {}
-            _propagator(propagator).inject(carrier)
-            yield spec.with_fields(carrier) if carrier else spec
+            _propagator(self.propagator).inject(carrier)
+            yield spec.on(jid=jid).with_fields(carrier)
 
-    return enqueue
+    def __exq_tick__(self, job: Job) -> tuple[Mapping[str, str], Callable[[], object]]:
+        """The same for a job of a periodic schedule, which begins a trace.
+
+        The span is ended, and so exported, only by the node that has enqueued the job: the others were too late.
+        """
+        attributes = _of_job(job.queue, job.jid, job.worker)
+        span = self.tracer.start_span(_send(job.queue), Context(), SpanKind.PRODUCER, attributes)
+        carrier: dict[str, str] = {}
+        _propagator(self.propagator).inject(carrier, trace.set_span_in_context(span, Context()))
+        return carrier, span.end
 
 
 def runs(tracer: trace.Tracer, propagator: TextMapPropagator | None = None) -> Middleware:
@@ -96,17 +113,15 @@ def runs(tracer: trace.Tracer, propagator: TextMapPropagator | None = None) -> M
 @asynccontextmanager
 async def _run(tracer: trace.Tracer, propagator: TextMapPropagator, job: Job) -> AsyncIterator[None]:
     carrier = {name: value for name in FIELDS if isinstance(value := job.record.get(name), str)}
-    attributes: dict[str, str | int] = {
-        **_of_queue(job.queue, "process"),
-        "messaging.message.id": job.jid,
-        "exq.worker": job.worker,
-        "exq.attempt": job.attempt,
-    }
+    attributes = {**_of_job(job.queue, job.jid, job.worker, "process"), "exq.attempt": job.attempt}
+    context = propagator.extract(carrier, Context())  # and not within whatever the node was started in
+    enqueue = trace.get_current_span(context).get_span_context()
     with tracer.start_as_current_span(
         f"process {job.queue}",
-        context=propagator.extract(carrier),
+        context=context,
         kind=SpanKind.CONSUMER,
         attributes=attributes,
+        links=[Link(enqueue)] if enqueue.is_valid else None,  # the conventions ask for it, also where it is the parent
         record_exception=False,
         set_status_on_exception=False,
     ) as span:
@@ -153,10 +168,20 @@ def measures(meter: metrics.Meter) -> Listener:
                 ended(event, _of_queue(queue, "process"))
             case "rescue":
                 rescued.add(event.jobs)
+            case "dead" if event.other:  # given up by a rescue: no run has ended
+                ended(attrs.evolve(event, outcome="dead"), _of_queue(queue, "process"))
             case _:
                 pass
 
     return measure
+
+
+def _send(queue: str) -> str:
+    return f"send {queue}"
+
+
+def _of_job(queue: str, jid: str, worker: str, operation: str = "send") -> dict[str, str | int]:
+    return {**_of_queue(queue, operation), "messaging.message.id": jid, "exq.worker": worker}
 
 
 def _of_queue(queue: str, operation: str) -> dict[str, str]:

@@ -61,6 +61,8 @@ class JobMetrics:
                     self._duration.labels(queue, event.worker).observe(event.seconds)
             case "rescue":
                 self._rescued.inc(event.jobs)
+            case "dead" if event.other:  # given up by a rescue: no run has ended
+                self._ended.labels(queue, "", "dead").inc()
             case _:
                 pass
 

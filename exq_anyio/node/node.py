@@ -18,20 +18,18 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from functools import partial
 from itertools import chain, count
-from math import inf
 
 import anyio
 import attrs
-import msgspec
 from anyio.abc import TaskGroup, TaskStatus
 
 from .. import _version
 from ..config import Config, QueueConfig
-from ..errors import ConfigError, ExqError, RedisError, RedisUnavailable
+from ..errors import ExqError, RedisError, RedisUnavailable
 from ..events import Event, EventKind, tell
 from ..exchange import Beat, Claim, NodeSeen
 from ..job import Job
-from ..limits import Limit, Limits
+from ..limits import Limits
 from ..metrics import Meter
 from ..middleware import Middleware
 from ..outcome import Policy
@@ -41,17 +39,17 @@ from ..setting import check_node_identifier
 from ..timetable import Timetable
 from ..worker import Registry
 from . import heartbeat, identity, rescuer
-from .dequeuer import Dequeuer, Line, LocalLimit, Source, poll
+from .dequeuer import Line, Source
 from .health import Health, examine
-from .limited import Limited
+from .lines import Lines
 from .performer import Performer
 from .periodic import Bell, Ticker
 from .scheduler import schedule
 from .settler import Settler
-from .shared import Shared
+from .signals import PAUSE_SIGNALS, QUIET_SIGNALS, STOP_SIGNALS, cancelled_jid, obey_signals
 from .stacks import all_stacks
 from .store import Store
-from .telling import TellingPerformer
+from .telling import TellingPerformer, TickTeller
 
 logger: logging.Logger = logging.getLogger("exq_anyio")
 
@@ -63,11 +61,6 @@ LAST = 0.1
 
 FROZEN = 3600.0
 """Seconds for which we look at what a node still does that was silent for too long: it may only have been frozen."""
-
-QUIET_SIGNALS, STOP_SIGNALS = frozenset({"TSTP", "USR1"}), frozenset({"TERM", "INT"})
-
-PAUSE_SIGNALS = frozenset({"PAUSE", "RESUME"})
-"""Followed by the name of the queue; what holds is in Redis, and the signal only says that it has changed."""
 
 
 @attrs.frozen(kw_only=True)
@@ -109,9 +102,7 @@ class Node:
             workers, stack, around.store, self.settler, self._policy, around.clock, around.chance, config.threads,
             self._meter, around.stock, **listeners,
         )  # fmt: skip
-        self._lines: dict[str, Line] = {}
-        self._groups = {group.name: Shared(group.concurrency, group.order, group.queues) for group in config.groups}
-        self._total = (Shared(config.total_concurrency),) if config.total_concurrency != inf else ()
+        self.lines: Lines = Lines(config, self._source(), around.limits)
         self._former: dict[str, float] = {}
         """Ids, ours and others', whose claim was lost, and until when something may still be put in their backup."""
         self._asked: Claim | None = None
@@ -136,7 +127,7 @@ class Node:
         """How the node is; from any thread."""
         return examine(
             self.claim.node_id if self.claim.token else "",
-            list(self._lines.values()),
+            self.lines.all(),
             self._pulse,
             poll_timeout=self.config.poll_timeout,
             quiet=self.quiet or self._stopping.is_set(),
@@ -162,6 +153,7 @@ class Node:
                 await self._work(task_status)
             except BaseException:
                 await self._give_up()
+                self._tell("node_stop")
                 raise
             await self._leave()
             self._tell("node_stop")
@@ -172,17 +164,13 @@ class Node:
             self._start_services(services)
             async with anyio.create_task_group() as jobs:
                 self._jobs = jobs
-                for queue in self.config.queues:
-                    self._begin(queue)
-                for group in self.config.groups:
-                    for name in group.queues:
-                        self._begin(QueueConfig(name, group.concurrency), self._groups[group.name])
+                self.lines.open(jobs, services)
                 task_status.started()
                 self._tell("node_start")
                 await self._stopping.wait()
                 await self._wind_down(jobs)
             with self._cleanup():
-                await self._drained()  # the outcomes of those that ended late, under a shield of their own
+                await self.lines.drained()  # the outcomes of those that ended late, under a shield of their own
             services.cancel_scope.cancel()
 
     def stop(self, grace: float | None = None) -> None:
@@ -191,6 +179,7 @@ class Node:
             self._grace_scope.deadline = min(self._grace_scope.deadline, anyio.current_time() + grace)
         if not self._stopping.is_set():
             logger.info("node is stopping: node=%s jobs=%d", self.claim.node_id, len(self.performer.running))
+        self.lines.closed = True
         self._stopping.set()
 
     async def stopped(self) -> None:
@@ -206,12 +195,12 @@ class Node:
         if not self.quiet:
             logger.info("node is quiet, it takes no more jobs: node=%s", self.claim.node_id)
         self.quiet = True
-        await self.unsubscribe_all()
+        await self.lines.unsubscribe_all()
 
     def _start_services(self, services: TaskGroup) -> None:
         config = self.config
         services.start_soon(self.settler.run)
-        services.start_soon(self._signals)
+        services.start_soon(obey_signals, self._store, self.claim, config.poll_timeout, self._obey)
         services.start_soon(heartbeat.tick, self._pulse, self._lost)
         if config.heartbeat_enable:
             beat = partial(
@@ -231,7 +220,11 @@ class Node:
             services.start_soon(schedule, self._store, self._policy, self._schedule_interval)
             if (timetable := self._around.timetable) is not None:
                 around, unit = self._around, config.timestamps
-                ticker = Ticker(timetable, around.declared, self._store.available, around.chance, unit, self._bell)
+                teller = TickTeller.build(config.listeners, config.client_middleware, around.clock)
+                ticker = Ticker(
+                    timetable, around.declared, self._store.available, around.chance, unit, self._bell, teller,
+                    lambda: self.claim.node_id,
+                )  # fmt: skip
                 services.start_soon(ticker.run)
 
     def _schedule_interval(self) -> float:
@@ -290,7 +283,7 @@ class Node:
 
     async def _leave(self) -> None:
         """Remove our traces, unless a job stays for recovery or Redis is away."""
-        if not all(line.idle.is_set() for line in self._lines.values()):
+        if not self.lines.idle:
             # A server, or a network, that hung may still execute what was cut short, and put a job in our backup.
             logger.warning("a wait was cut short, traces of the node stay: node=%s", self.claim.node_id)
             return
@@ -314,7 +307,7 @@ class Node:
             version=_version.__version__,
             pid=os.getpid(),
             started=self._started,
-            capsules=self._capsules(),
+            capsules=self.lines.capsules(),
             total=config.total_concurrency,
             busy=len(running),
             quiet=self.quiet,
@@ -339,12 +332,24 @@ class Node:
 
     async def _rescue(self, node: NodeSeen, *, by_process: bool) -> None:
         config = self.config
-        moved = await rescuer.rescue(self._store, node, self._policy, config.max_rescues, by_process=by_process)
+        buried = self._buried(node.node_id)
+        moved = await rescuer.rescue(
+            self._store, node, self._policy, config.max_rescues, by_process=by_process, buried=buried
+        )
         if moved:
             self._tell("rescue", jobs=moved, other=node.node_id)
 
-    def _tell(self, kind: EventKind, *, jobs: int = 0, other: str = "") -> None:
-        event = Event(kind=kind, at=self._around.clock(), node_id=self.claim.node_id, jobs=jobs, other=other)
+    async def _rescue_rest(self, node_id: str) -> None:
+        buried = self._buried(node_id)
+        moved = await rescuer.finish_rescue(self._store, node_id, self._policy, self.config.max_rescues, buried)
+        if moved:
+            self._tell("rescue", jobs=moved, other=node_id)
+
+    def _buried(self, node_id: str) -> rescuer.Buried | None:
+        return (lambda job: self._tell("dead", job, other=node_id)) if self.config.listeners else None
+
+    def _tell(self, kind: EventKind, job: Job | None = None, *, jobs: int = 0, other: str = "") -> None:
+        event = Event(kind=kind, at=self._around.clock(), node_id=self.claim.node_id, job=job, jobs=jobs, other=other)
         tell(self.config.listeners, event)
 
     async def _look(self, watch: rescuer.Watch) -> None:
@@ -356,10 +361,10 @@ class Node:
         self._live = 1 + sum(1 for node in others if node.score)
         for node in others:
             if node.condemned:
-                await rescuer.finish_rescue(self._store, node.node_id, self._policy, self.config.max_rescues)
+                await self._rescue_rest(node.node_id)
         for node_id, until in list(self._former.items()):
             # What was under way when the claim was lost may put a job there after the rescue.
-            await rescuer.finish_rescue(self._store, node_id, self._policy, self.config.max_rescues)
+            await self._rescue_rest(node_id)
             if anyio.current_time() > until:
                 del self._former[node_id]
         for node in rescuer.gone_from_host(self.host, others):
@@ -368,21 +373,6 @@ class Node:
             await self._rescue(node, by_process=False)
             # It may be frozen, with a wait to send that asks for no claim, and be killed before it knows.
             self._former[node.node_id] = anyio.current_time() + FROZEN
-
-    async def _signals(self) -> None:
-        """Obey Sidekiq's and Exq's signals."""
-        while True:
-            try:
-                signal = await self._store.signal(self.claim, self.config.poll_timeout)
-            except RedisUnavailable:
-                await self._store.available()
-                continue
-            except RedisError as error:
-                logger.error("cannot read signals: error=%s", error)
-                await anyio.sleep(1.0)
-                continue
-            if signal is not None:
-                await self._obey(signal)
 
     async def _obey(self, signal: str) -> None:
         word, _, rest = signal.partition(" ")
@@ -395,7 +385,7 @@ class Node:
         elif signal == "PERIODIC":
             self._bell.ring()
         elif word in PAUSE_SIGNALS:
-            await self._recheck(rest)
+            await self.lines.recheck(rest)
         elif (jid := cancelled_jid(signal)) is not None:
             self.cancel(jid)
         else:
@@ -409,87 +399,26 @@ class Node:
             run.cancel("cancelled")
         return bool(runs)
 
-    async def _recheck(self, queue: str) -> None:
-        """The queue was paused or resumed: what waits for it asks again."""
-        line = self._lines.get(queue)
-        if line is not None:
-            line.recheck()
-            await self._store.unblock(queue)
-
     # -- queues
 
     def subscriptions(self) -> dict[str, float]:
-        """The queues that jobs are taken from, and how many of each run at a time (inf: no limit)."""
-        return {line.queue: line.concurrency for line in list(self._lines.values()) if not line.ending}
-
-    def _capsules(self) -> dict[str, heartbeat.Capsule]:
-        """The groups, and the queues that are in none, as process entries show them."""
-        there = self.subscriptions()
-        capsules: dict[str, heartbeat.Capsule] = {}
-        for group in self.config.groups:
-            weighted = group.order == "weighted"
-            weights = {queue: weight if weighted else 0 for queue, weight in group.queues.items() if queue in there}
-            if weights:
-                capsules[group.name] = heartbeat.Capsule(group.concurrency, group.order, weights)
-        grouped = {queue for group in self.config.groups for queue in group.queues}
-        alone = {queue: limit for queue, limit in there.items() if queue not in grouped}
-        return {**{queue: heartbeat.Capsule(limit, "strict", {queue: 0}) for queue, limit in alone.items()}, **capsules}
+        """See :meth:`~exq_anyio.node.lines.Lines.subscriptions`."""
+        return self.lines.subscriptions()
 
     async def subscribe(self, queue: QueueConfig) -> None:
-        """Take jobs from *queue* too; if they are already taken, only the concurrency or the dequeuer changes."""
-        line = self._lines.get(queue.name)
-        if line is not None and line.ending:
-            # The jobs that still run keep their place in the line, so that nobody takes them for stranded.
-            await line.idle.wait()
-        former = None if line is None or line.idle.is_set() else line.dequeuer
-        self._begin(queue)
-        if former is not None and former is not self._lines[queue.name].dequeuer:
-            await former.stop()
+        """See :meth:`~exq_anyio.node.lines.Lines.subscribe`."""
+        await self.lines.subscribe(queue)
 
     async def unsubscribe(self, queue: str) -> None:
-        """Take no more jobs from *queue*; those that run go on."""
-        line = self._lines.get(queue)
-        if line is not None and not line.idle.is_set():
-            dequeuer = line.dequeuer  # a subscription that waits for the line to end brings another
-            line.ending = True
-            line.freed.set()
-            line.resumed.set()
-            await self._store.unblock(queue)
-            await line.idle.wait()
-            self._store.no_more_waits(queue)
-            await dequeuer.stop()
+        """See :meth:`~exq_anyio.node.lines.Lines.unsubscribe`."""
+        await self.lines.unsubscribe(queue)
 
     async def unsubscribe_all(self) -> None:
-        """Take no more jobs from any queue."""
-        async with anyio.create_task_group() as tasks:
-            for queue in list(self._lines):
-                tasks.start_soon(self.unsubscribe, queue)
+        """See :meth:`~exq_anyio.node.lines.Lines.unsubscribe_all`."""
+        await self.lines.unsubscribe_all()
 
-    def _begin(self, queue: QueueConfig, group: Shared | None = None) -> None:
-        """Start, or change, the line of *queue*; a node that stops takes from no more queues."""
-        assert self._jobs is not None
-        if self._stopping.is_set():
-            return
-        concurrency = self.config.concurrency if queue.concurrency is None else queue.concurrency
-        limit = concurrency if group is None else inf  # the group's own limit holds for all of its queues
-        dequeuer: Dequeuer = queue.dequeuer or LocalLimit(limit)  # type: ignore[assignment]  # the user's own, duck-typed
-        if isinstance(queue.dequeuer, Limit):
-            concurrency = queue.dequeuer.concurrency or concurrency
-            dequeuer = self._limited(queue.dequeuer, queue.name, limit if group else concurrency)
-        line = self._lines.get(queue.name)
-        if line is None:
-            limits = self._total if group is None else (group, *self._total)
-            line = self._lines[queue.name] = Line(queue.name, dequeuer, concurrency, limits=limits)
-        else:
-            if queue.dequeuer is None and isinstance(line.dequeuer, LocalLimit) and not line.idle.is_set():
-                dequeuer = line.dequeuer  # the jobs that run count on
-                dequeuer.resize(concurrency)
-            line.dequeuer, line.concurrency = dequeuer, concurrency
-            line.freed.set()
-            if not line.idle.is_set():
-                return
-            line.ending, line.idle = False, anyio.Event()
-        source = Source(
+    def _source(self) -> Source:
+        return Source(
             store=self._store,
             claim=self.claim,
             settler=self.settler,
@@ -502,14 +431,6 @@ class Node:
             poll_timeout=min(self.config.poll_timeout, self.config.node_limit / 2),
             max_read_bytes=self.config.max_read_bytes,
         )
-        self._jobs.start_soon(poll, line, source)
-
-    def _limited(self, limit: Limit, queue: str, concurrency: float) -> Dequeuer:
-        assert self._services is not None
-        limits = self._around.limits
-        if limits is None:
-            raise ConfigError("queues", f"{queue!r} has a limit for all nodes, and there is no place where it is kept")
-        return Limited(limit, queue, LocalLimit(concurrency), limits, self.claim, self._services.start_soon)
 
     def _start_job(self, line: Line, job: Job, number: int) -> None:
         assert self._jobs is not None
@@ -523,14 +444,14 @@ class Node:
         grace = self._grace_scope
         grace.deadline = min(grace.deadline, anyio.current_time() + self.config.shutdown_timeout)
         with grace:
-            await self.unsubscribe_all()
-            await self._drained()
+            await self.lines.unsubscribe_all()
+            await self.lines.drained()
         for run in list(self.performer.running.values()):
             run.cancel("stop")
         self._end = anyio.current_time() + CLEANUP
         with self._cleanup():
-            await self.unsubscribe_all()
-            await self._drained()
+            await self.lines.unsubscribe_all()
+            await self.lines.drained()
         for run in self.performer.running.values():
             if run.scope is None:
                 logger.error(
@@ -543,27 +464,6 @@ class Node:
     def _cleanup(self) -> anyio.CancelScope:
         """The time that is left for the end."""
         return anyio.CancelScope(deadline=max(self._end, anyio.current_time() + LAST))
-
-    async def _drained(self) -> None:
-        """Return when no job is held any more."""
-        for line in self._lines.values():
-            while line.held:
-                line.freed = anyio.Event()
-                await line.freed.wait()
-
-
-def cancelled_jid(signal: str) -> str | None:
-    """The job that *signal* cancels: ``CANCEL <jid>``, or Exq's ``CANCEL:{"jid": ...}``; None if it is neither."""
-    if signal.startswith("CANCEL "):
-        return signal.removeprefix("CANCEL ")
-    if not signal.startswith("CANCEL:"):
-        return None
-    try:
-        named = msgspec.json.decode(signal.removeprefix("CANCEL:"))
-    except (msgspec.DecodeError, RecursionError):
-        return None
-    jid = named.get("jid") if isinstance(named, dict) else None
-    return jid if isinstance(jid, str) else None
 
 
 def _host(config: Config) -> str:

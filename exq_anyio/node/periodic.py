@@ -18,6 +18,7 @@ from ..errors import RedisError, RedisUnavailable
 from ..job import Timestamps, new_jid
 from ..periodic import Arrange, Definition, Seen, Tick, due
 from ..timetable import Timetable
+from .telling import TickTeller
 
 logger: logging.Logger = logging.getLogger("exq_anyio")
 
@@ -64,6 +65,8 @@ class Ticker:
         chance: Callable[[], float],
         unit: Timestamps,
         bell: Bell,
+        teller: TickTeller | None = None,
+        node_id: Callable[[], str] = str,
     ) -> None:
         self._timetable = timetable
         self._declared = {definition.name: definition for definition in declared}
@@ -73,6 +76,8 @@ class Ticker:
         self._read: dict[str, tuple[bytes, Definition | None]] = {}
         """Definitions as they were found, by name."""
         self._bell = bell
+        self._teller = teller
+        self._node_id = node_id
 
     async def run(self) -> None:
         """Define what is declared, then enqueue what is due, until cancelled."""
@@ -111,6 +116,8 @@ class Ticker:
         ticks = [tick for seen in found if (tick := self._tick(seen, now)) is not None]
         if not ticks:
             return min(max(coming - now, 0.001), IDLE)
+        if self._teller is not None:
+            ticks = self._teller.before(ticks)
         try:
             done = await self._timetable.tick(ticks)
         except RedisUnavailable:
@@ -118,11 +125,9 @@ class Ticker:
         except RedisError:
             # One of them meets a key that somebody broke; the others need not wait for it.
             done = [await self._one(tick) for tick in ticks]
-            for tick, enqueued in zip(ticks, done, strict=True):
-                self._log(tick, enqueued)
+            self._tell(ticks, done)
             return REFUSED_PAUSE
-        for tick, enqueued in zip(ticks, done, strict=True):
-            self._log(tick, enqueued)
+        self._tell(ticks, done)
         return 0
 
     async def _one(self, tick: Tick) -> int | None:
@@ -156,6 +161,12 @@ class Ticker:
                 logger.error("%s", error)
             read = self._read[seen.name] = (seen.kept, definition)
         return read[1]
+
+    def _tell(self, ticks: Sequence[Tick], done: Sequence[int | None]) -> None:
+        for tick, enqueued in zip(ticks, done, strict=True):
+            self._log(tick, enqueued)
+            if self._teller is not None:
+                self._teller.after(tick, enqueued, self._node_id())
 
     def _log(self, tick: Tick, enqueued: int | None) -> None:
         if enqueued is None:

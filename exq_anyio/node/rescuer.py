@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import attrs
 
@@ -23,6 +25,10 @@ CROWD = 2
 
 RESCUE_WINDOW = 72 * 3600.0
 """Seconds within which rescues of one job add up."""
+
+
+Buried: TypeAlias = Callable[[Job], object]
+"""Told of each job that is given up, as it is in the dead set."""
 
 
 @attrs.define
@@ -64,16 +70,26 @@ def gone_from_host(host: str, nodes: list[NodeSeen]) -> list[NodeSeen]:
     return [node for node in nodes if node.node_id.rpartition("#")[0] == host and node.lease and is_gone(node.lease)]
 
 
-async def rescue(store: Store, node: NodeSeen, policy: Policy, max_rescues: int, *, by_process: bool) -> int:
+async def rescue(
+    store: Store,
+    node: NodeSeen,
+    policy: Policy,
+    max_rescues: int,
+    *,
+    by_process: bool,
+    buried: Buried | None = None,
+) -> int:
     """Condemn *node*, put its jobs back, and remove its traces; how many jobs were moved, 0 if it lives after all."""
     if not await store.condemn(node, by_process=by_process):
         return 0
-    moved = await finish_rescue(store, node.node_id, policy, max_rescues)
+    moved = await finish_rescue(store, node.node_id, policy, max_rescues, buried)
     logger.warning("node is dead, its jobs are back in their queues: node=%s jobs=%d", node.node_id, moved)
     return moved
 
 
-async def finish_rescue(store: Store, node_id: str, policy: Policy, max_rescues: int) -> int:
+async def finish_rescue(
+    store: Store, node_id: str, policy: Policy, max_rescues: int, buried: Buried | None = None
+) -> int:
     """Put back what a condemned node left, and remove its traces; how many jobs were moved."""
     moved, finished, alone = 0, True, await store.ran_alone(node_id)
     for queue in await store.left_behind(node_id):
@@ -81,16 +97,36 @@ async def finish_rescue(store: Store, node_id: str, policy: Policy, max_rescues:
             while payloads := await store.left_page(node_id, queue, PAGE):
                 now, _ = await store.due("schedule", 0)
                 moves = [rescue_move(payload, queue, now, policy, max_rescues, alone) for payload in payloads]
-                moved += (count := await store.rescue(node_id, queue, moves, now))
+                moved += (count := await _move(store, node_id, queue, moves, now, buried))
                 if count == 0:
                     return moved  # another node is at it, or its id has been taken again
-                for token, jid in filter(None, (move.unlock for move in moves)):
-                    await store.unlock(token, jid)
         except WrongType as error:
             logger.error("cannot rescue jobs, trying again: node=%s queue=%s error=%s", node_id, queue, error)
             finished = False
     if finished:
         await store.bury(node_id)
+    return moved
+
+
+async def _move(
+    store: Store, node_id: str, queue: str, moves: Sequence[Move], now: float, buried: Buried | None
+) -> int:
+    """Make *moves*; how many were made.
+
+    Several nodes may be at it.  To tell *buried* only of what was moved from here, the few that die go one by one.
+    """
+    if buried is None:
+        return await store.rescue(node_id, queue, moves, now)
+    alive = [move for move in moves if move.queue is not None]
+    moved = await store.rescue(node_id, queue, alive, now) if alive else 0
+    for move in moves:
+        if move.queue is None and await store.rescue(node_id, queue, [move], now):
+            moved += 1
+            try:
+                job = Job.decode(move.member, queue)
+            except MalformedPayload:
+                continue  # it never was a job
+            buried(Job.decode(move.payload, job.queue))
     return moved
 
 

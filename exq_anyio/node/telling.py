@@ -1,18 +1,27 @@
-"""A performer that tells what it does.  Where nobody listens the plain one is used, which costs nothing for it."""
+"""Tells what a node does.  Where nobody listens none of this is used, so that it costs nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from time import perf_counter
-from typing import Any
+from typing import Any, Protocol, TypeAlias
 
+import attrs
 from anyio.abc import TaskGroup
 
 from ..events import Event, EventKind, Listener, tell
-from ..job import Job, seconds
+from ..exchange import Outgoing
+from ..job import Job, encode, seconds
 from ..outcome import Halt, Settlement
+from ..periodic import Tick
 from .dequeuer import Line
 from .performer import Performer, Running
+
+logger: logging.Logger = logging.getLogger("exq_anyio")
+
+Close: TypeAlias = Callable[[], object]
+"""Called when the job is enqueued; not called when another node was first."""
 
 
 class TellingPerformer(Performer):
@@ -77,3 +86,69 @@ class TellingPerformer(Performer):
     def _tell(self, kind: EventKind, job: Job, **more: Any) -> None:
         node_id = self._settler.claim.node_id
         tell(self._listeners, Event(kind=kind, at=self._clock(), node_id=node_id, job=job, **more))
+
+
+class Marking(Protocol):
+    """A client middleware that has a part in the jobs of periodic schedules too, which no program enqueues."""
+
+    def __exq_tick__(self, job: Job) -> tuple[Mapping[str, str], Close]:
+        """Fields that *job* is to have besides its own, and what to call when it is enqueued."""
+        ...
+
+
+class TickTeller:
+    """Tells *listeners* of each job that a periodic schedule enqueues here; before, *marks* may add fields to it."""
+
+    def __init__(self, listeners: Sequence[Listener], marks: Sequence[Marking], clock: Callable[[], float]) -> None:
+        self._listeners = listeners
+        self._marks = marks
+        self._clock = clock
+        self._closes: dict[str, list[Close]] = {}
+        """By jid: what to call when the job is enqueued."""
+
+    @classmethod
+    def build(
+        cls, listeners: Sequence[Listener], client_middleware: Sequence[object], clock: Callable[[], float]
+    ) -> TickTeller | None:
+        """One for what a configuration has; None when nobody there is to be told."""
+        marks: list[Any] = [one for one in client_middleware if hasattr(one, "__exq_tick__")]
+        return cls(listeners, marks, clock) if listeners or marks else None
+
+    def before(self, ticks: Sequence[Tick]) -> list[Tick]:
+        """*ticks* as they are to be enqueued."""
+        self._closes.clear()  # of those that were refused, or that a lost reply tells nothing of
+        if not self._marks:
+            return list(ticks)
+        return [attrs.evolve(tick, jobs=tuple(self._marked(job) for job in tick.jobs)) for tick in ticks]
+
+    def after(self, tick: Tick, enqueued: int | None, node_id: str) -> None:
+        """The node *node_id* has enqueued that many jobs of *tick*, None when another one was first.
+
+        All jobs of a tick want the same unique lock, if any: those that were kept out are the last ones.
+        """
+        for job in tick.jobs[: enqueued or 0]:
+            for close in self._closes.pop(job.jid, ()):
+                _guarded(close)
+            if self._listeners:
+                told = Job.decode(job.payload, job.queue)
+                tell(self._listeners, Event(kind="enqueue", at=self._clock(), node_id=node_id, job=told))
+
+    def _marked(self, job: Outgoing) -> Outgoing:
+        read = Job.decode(job.payload, job.queue)
+        fields: dict[str, str] = {}
+        for mark in self._marks:
+            try:
+                added, close = mark.__exq_tick__(read)
+            except Exception:
+                logger.exception("client middleware failed for a periodic job: jid=%s worker=%s", job.jid, read.worker)
+                continue
+            fields |= added
+            self._closes.setdefault(job.jid, []).append(close)
+        return attrs.evolve(job, payload=encode({**fields, **read.record})) if fields else job
+
+
+def _guarded(close: Close) -> None:
+    try:
+        close()
+    except Exception:
+        logger.exception("client middleware failed for a periodic job that is enqueued")

@@ -18,7 +18,7 @@ import exq_anyio as exq
 from exq_anyio.contrib.opentelemetry import instrument
 from exq_anyio.redis.embedded import EmbeddedServer
 
-from ..exq.scene import Scene, until
+from ..exq.scene import Scene, payload, until
 
 
 @pytest.fixture
@@ -88,6 +88,9 @@ async def test_a_request_and_two_chained_jobs_are_one_trace(scene: Scene) -> Non
     assert len({span.context.trace_id for span in spans}) == 1
     parents = [None if span.parent is None else span.parent.span_id for span in spans]
     assert parents == [None, *[span.context.span_id for span in spans[:-1]]]
+    links = [[link.context.span_id for link in span.links] for span in spans]
+    assert links == [[], [], [spans[1].context.span_id], [], [spans[3].context.span_id]]
+    assert (spans[1].attributes or {})["messaging.message.id"] == jid
     assert dict(spans[2].attributes or {}) == {
         "messaging.system": "exq",
         "messaging.operation.name": "process",
@@ -97,6 +100,37 @@ async def test_a_request_and_two_chained_jobs_are_one_trace(scene: Scene) -> Non
         "exq.worker": "first",
         "exq.attempt": 1,
     }
+
+
+async def test_each_job_of_a_schedule_begins_a_trace_in_the_node_that_enqueued_it(scene: Scene) -> None:
+    telemetry = Telemetry()
+    often = [exq.Periodic("often", second.job(), exq.Every(0.1, missed="skip"))]
+    config = telemetry.config(scene, second, queues=["second"], periodic=often)
+    with telemetry.traces.get_tracer("program").start_as_current_span("main"):
+        async with exq.open(config), exq.open(config):
+            await until(lambda: len([span for span in telemetry.spans() if span.name == "process second"]) >= 3)
+
+    sent = {span.context.span_id: span for span in telemetry.spans() if span.name == "send second"}
+    done = [span for span in telemetry.spans() if span.name == "process second"]
+    ids = [(span.attributes or {})["messaging.message.id"] for span in sent.values()]
+    assert len(set(ids)) == len(ids)
+    assert all(span.parent is None and span.kind == SpanKind.PRODUCER for span in sent.values())
+    for span in done:
+        assert span.parent is not None
+        enqueued = sent[span.parent.span_id]
+        assert enqueued.context.trace_id == span.context.trace_id
+        assert (enqueued.attributes or {})["messaging.message.id"] == (span.attributes or {})["messaging.message.id"]
+
+
+async def test_a_job_without_a_context_begins_a_trace_wherever_its_node_was_started(scene: Scene) -> None:
+    telemetry = Telemetry()
+    await scene.push("second", payload("second"))
+    with telemetry.traces.get_tracer("program").start_as_current_span("main"):
+        async with exq.open(telemetry.config(scene, second, queues=["second"])):
+            await until(lambda: scene.count("processed"))
+
+    (done,) = [span for span in telemetry.spans() if span.name == "process second"]
+    assert (done.parent, list(done.links)) == (None, [])
 
 
 async def test_the_context_is_where_others_look_for_it(scene: Scene) -> None:

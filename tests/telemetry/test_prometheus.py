@@ -115,5 +115,18 @@ async def test_what_this_process_did_is_counted(scene: Scene) -> None:
     }
 
 
+async def test_a_job_that_a_rescue_gives_up_is_counted_among_the_dead(scene: Scene) -> None:
+    registry = CollectorRegistry()
+    dead = await scene.dead_node("here")
+    await scene.leave_taken(dead, "default", payload("killer", rescue_count=3, rescued_at=time.time()))
+    await scene.redis.hset(scene.key(f"{dead}:lease"), {"alone": "jid-killer"})
+    async with scene.open(listeners=[JobMetrics(registry)], node_identifier="here"):
+        pass
+
+    labels = {"queue": "default", "worker": "", "outcome": "dead"}
+    assert registry.get_sample_value("exq_jobs_total", labels) == 1
+    assert registry.get_sample_value("exq_jobs_rescued_total") == 1
+
+
 async def _processed(scene: Scene, count: int) -> bool:
     return await scene.count("processed") == count
