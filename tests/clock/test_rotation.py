@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import anyio
+import trio
 
 from exq_anyio.redis.rotation import INTERVAL, Rotation
 
@@ -71,3 +72,25 @@ async def test_when_the_one_who_looked_leaves_another_looks() -> None:
         await anyio.sleep(0.01)
         await rotation.wait("b", 10)
     assert looks == [0, INTERVAL, 2 * INTERVAL]
+
+
+async def test_who_does_not_look_sleeps() -> None:
+    class Steps(trio.abc.Instrument):
+        counted = 0
+
+        def before_task_step(self, task: trio.lowlevel.Task) -> None:
+            self.counted += 1
+
+    async def lengths(queues: list[str]) -> list[int]:
+        return [0] * len(queues)
+
+    rotation, steps = Rotation(lengths), Steps()
+    async with anyio.create_task_group() as tasks:
+        for number in range(200):
+            tasks.start_soon(rotation.wait, f"q{number}", 100)
+        await anyio.sleep(INTERVAL / 2)
+        trio.lowlevel.add_instrument(steps)
+        await anyio.sleep(10 * INTERVAL)
+        trio.lowlevel.remove_instrument(steps)
+        tasks.cancel_scope.cancel()
+    assert 10 <= steps.counted < 50
