@@ -308,7 +308,11 @@ class RedisStore:
         args: list[Argument] = [queue, repr(now)]
         back = "Q" if keys.resque(queue) else "q"
         for move in moves:
-            args += (move.member, move.payload, "x" if move.queue is None else back)
+            token, jid = move.unlock or ("", "")
+            if move.unlock is not None:
+                names.append(keys.unique(token))
+            lock = len(names) if move.unlock is not None else 0
+            args += (move.member, move.payload, "x" if move.queue is None else back, lock, jid)
         return cast("int", await self._script("rescue", names, args))
 
     async def bury(self, node_id: str) -> None:

@@ -331,4 +331,6 @@ class World:
             else:
                 self.lists[KEYS.queue(queue)].append(move.payload)
                 self.sets[KEYS.queues].add(queue)
+            if move.unlock is not None:
+                self.unlock(*move.unlock)
         return len(moved)

@@ -283,6 +283,31 @@ async def test_rescued_jobs_are_taken_next_in_their_order(place: Place) -> None:
     }
 
 
+async def test_a_rescue_to_the_dead_set_frees_the_lock_of_a_job_that_was_there_and_holds_it(place: Place) -> None:
+    await condemned(place, b"1", b"2")
+    for token in ("held", "anothers", "gone"):
+        await place.put(f"unique:{token}", b"jid")
+    moves = [
+        Move(b"1", b"one", None, unlock=("held", "jid")),
+        Move(b"gone", b"none", None, unlock=("gone", "jid")),
+        Move(b"2", b"two", None, unlock=("anothers", "other")),
+    ]
+    assert await place.store.rescue(NODE, "q", moves, 5.0) == 2
+    assert await place.state() == {
+        **CONDEMNED,
+        "dead": {b"one": 5.0, b"two": 5.0},
+        "unique:anothers": b"jid",
+        "unique:gone": b"jid",
+    }
+
+
+async def test_a_lock_that_is_no_text_keeps_no_job_from_being_rescued(place: Place) -> None:
+    await condemned(place, b"1")
+    await place.put("unique:t", [b"a list"])
+    assert await place.store.rescue(NODE, "q", [Move(b"1", b"one", None, unlock=("t", "jid"))], 5.0) == 1
+    assert await place.state() == {**CONDEMNED, "dead": {b"one": 5.0}, "unique:t": [b"a list"]}
+
+
 async def test_the_jobs_of_a_node_that_lives_are_not_rescued(place: Place) -> None:
     await claimed(place)
     await place.put(BACKUP, [b"1"])

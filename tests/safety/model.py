@@ -264,6 +264,8 @@ class Model:
             else:
                 self.lists[keys.queue(queue)].append(move.payload)
                 self.queues.add(queue)
+            if move.unlock is not None and self.locks.get(move.unlock[0]) == move.unlock[1]:
+                del self.locks[move.unlock[0]]
         return moved
 
     def leave(self, node: str, token: str | None) -> bool:
