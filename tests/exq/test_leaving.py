@@ -11,7 +11,7 @@ import anyio
 import pytest
 
 import exq_anyio as exq
-from exq_anyio.node import heartbeat, node, scheduler
+from exq_anyio.node import heartbeat, lines, node, scheduler
 from exq_anyio.node.settler import Settler
 
 from .scene import Scene, records, until
@@ -159,9 +159,9 @@ async def bug(*args: object, **kwargs: object) -> None:
         (Settler, "run"),
         (heartbeat, "beat"),
         (heartbeat, "tick"),
-        (node.Node, "_signals"),
+        (node, "obey_signals"),
         (node.Node, "_look"),
-        (node, "poll"),
+        (lines, "poll"),
     ],
     ids=lambda value: str(getattr(value, "__name__", value)),
 )
