@@ -6,8 +6,8 @@
     async with exq.open(config) as q: ...
 
 The context travels in the fields ``traceparent`` and ``tracestate`` of the job, as W3C has them, and where the
-instrumentation of Sidekiq puts and finds them too.  Names follow the semantic conventions for messaging.  A run is a child
-of its enqueue, as they allow where one message is processed at a time, and is linked to it, as they ask for.
+instrumentation of Sidekiq puts and finds them too.  Names follow the semantic conventions for messaging.  A run is a
+child of its enqueue, as they allow where one message is processed at a time, and linked to it, as they ask for.
 """
 
 from __future__ import annotations

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import coredis
 import pytest
@@ -15,7 +16,10 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, StatusCode
 
 import exq_anyio as exq
-from exq_anyio.contrib.opentelemetry import instrument
+from exq_anyio.contrib.opentelemetry import enqueues, instrument
+from exq_anyio.exchange import Outgoing
+from exq_anyio.node.telling import TickTeller
+from exq_anyio.periodic import Seen, Tick
 from exq_anyio.redis.embedded import EmbeddedServer
 
 from ..exq.scene import Scene, payload, until
@@ -120,6 +124,30 @@ async def test_each_job_of_a_schedule_begins_a_trace_in_the_node_that_enqueued_i
         enqueued = sent[span.parent.span_id]
         assert enqueued.context.trace_id == span.context.trace_id
         assert (enqueued.attributes or {})["messaging.message.id"] == (span.attributes or {})["messaging.message.id"]
+
+
+class Broken:
+    def __exq_tick__(self, job: exq.Job) -> NoReturn:
+        raise RuntimeError
+
+
+def test_a_node_that_was_too_late_for_a_tick_exports_no_span_of_it(caplog: pytest.LogCaptureFixture) -> None:
+    telemetry = Telemetry()
+    marks = [Broken(), enqueues(telemetry.traces.get_tracer("test"))]
+    teller = TickTeller.build([], marks, time.time)
+    assert teller is not None
+    due = Tick(Seen("often", b"", "1"), (Outgoing("second", payload("second", jid="a"), "a"),), "1 a", 2.0)
+
+    (tick,) = teller.before([due])
+    teller.after(tick, None, "node")
+    assert telemetry.spans() == []
+
+    (tick,) = teller.before([due])
+    teller.after(tick, 1, "node")
+    (span,) = telemetry.spans()
+    written = str(exq.Job.decode(tick.jobs[0].payload).record["traceparent"])
+    assert written.startswith(f"00-{span.context.trace_id:032x}-{span.context.span_id:016x}-")
+    assert {line.partition(":")[0] for line in caplog.messages} == {"client middleware failed for a periodic job"}
 
 
 async def test_a_job_without_a_context_begins_a_trace_wherever_its_node_was_started(scene: Scene) -> None:
