@@ -29,13 +29,14 @@ from exq_anyio.node.rescuer import rescue_move
 from exq_anyio.node.scheduler import due_move
 from exq_anyio.outcome import Policy, Settlement, judge, push_back
 from exq_anyio.redis.keeper import RedisKeeper
+from exq_anyio.redis.store import RedisStore
 from exq_anyio.spec import UniqueUntil
 from exq_anyio.upkeep import Place
 
 from .locks import Unique, Uniques
 from .world import NAMESPACE, NODES, World, world
 
-STEPS = int(os.environ.get("EXQ_STATEFUL_STEPS", "300"))
+STEPS = int(os.environ.get("EXQ_STATEFUL_STEPS", "500"))
 TOKENS = ("t0", "t1", "t2", "t3")
 MANY_RESCUES = 1
 POLICY = Policy(max_retries=2, backoff=lambda job, error: 50)
@@ -108,8 +109,10 @@ class UniqueJobs(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.store, self.keys = self.world.store, self.world.keys
-        self.keeper = RedisKeeper(self.world.connections, self.keys)
+        self.keys, connections = self.world.keys, self.world.connections
+        # No dead job is trimmed: its place says nothing of its lock.
+        self.store = RedisStore(connections, self.keys, dead_max_jobs=10_000, dead_timeout=1e9, max_waits=8)
+        self.keeper = RedisKeeper(connections, self.keys)
         self.model = Uniques()
         self.late: list[tuple[Claim, int, list[Settlement]]] = []
         """Settles of claims that are lost."""
