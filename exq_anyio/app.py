@@ -157,8 +157,9 @@ async def serve(
 
     Returns whether all jobs have ended: false when one is still at work in a thread, which only the end of the process
     ends (``os._exit``, since Python itself waits for threads).  A job that is no thread and swallows its cancellation
-    is waited for.  *last_resort* is called, in a thread, when ``shutdown_timeout`` and two seconds are over and it has
-    still not ended; ``exq run`` leaves the process then.  *on_open* is given the instance as soon as it works.
+    is waited for.  *last_resort* is called, in a thread, when ``shutdown_timeout`` and two seconds are over, or more as
+    long as jobs by the thousand go back, and it has still not ended; ``exq run`` leaves the process then.  *on_open* is
+    given the instance as soon as it works.
     """
     served = _Served(last_resort=last_resort)
     failure: BaseException | None = None
@@ -213,9 +214,17 @@ class _Served:
         """Expect the end *grace* seconds from now, and a little more."""
         self.timer.cancel()
         if self.last_resort is not None:
-            self.timer = threading.Timer(grace + PATIENCE, self.last_resort)
+            self.timer = threading.Timer(grace + PATIENCE, self._late)
             self.timer.daemon = True
             self.timer.start()
+
+    def _late(self) -> None:
+        """Leave, unless the jobs of a node that holds thousands are still being sent back."""
+        assert self.last_resort is not None
+        if self.node is not None and time.monotonic() - self.node.unburdened < PATIENCE:
+            self.time_out(0)
+        else:
+            self.last_resort()
 
 
 async def _obey(signals: AsyncIterator[signal.Signals], served: _Served, tasks: TaskGroup) -> None:

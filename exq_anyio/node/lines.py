@@ -103,12 +103,13 @@ class Lines:
             line.recheck()
             await self._source.store.unblock(queue)
 
-    async def drained(self) -> None:
-        """Return when no job is held any more."""
+    async def drained(self, fewer: Callable[[], object] = bool) -> None:
+        """Return when no job is held any more; call *fewer* whenever it is fewer of them."""
         for line in self.all():
             while line.held:
                 line.freed = anyio.Event()
                 await line.freed.wait()
+                fewer()
 
     # -- below the surface
 

@@ -13,7 +13,9 @@ cancellation of whoever opened it: a stop takes its bounded time, and sends what
 from __future__ import annotations
 
 import logging
+import math
 import os
+import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from functools import partial
@@ -54,7 +56,9 @@ from .telling import TellingPerformer, TickTeller
 logger: logging.Logger = logging.getLogger("exq_anyio")
 
 CLEANUP = 1.0
-"""Seconds after the grace in which cancelled jobs are sent back, and our traces are removed."""
+"""Seconds after the grace in which cancelled jobs are sent back, and our traces are removed.
+
+They begin anew as long as outcomes of many jobs wait to be written, and are."""
 
 LAST = 0.1
 """Seconds for each step after that, if it took all of them: in two seconds the end has come, with or without Redis."""
@@ -110,6 +114,8 @@ class Node:
         self._stopping = anyio.Event()
         self._grace_scope = anyio.CancelScope()
         self._end = 0.0
+        self.unburdened = -math.inf
+        """When, at the end, some of many outcomes that waited were written (seconds of ``time.monotonic``)."""
         self._services: TaskGroup | None = None
         self._jobs: TaskGroup | None = None
         self._started = around.clock()
@@ -449,9 +455,9 @@ class Node:
         for run in list(self.performer.running.values()):
             run.cancel("stop")
         self._end = anyio.current_time() + CLEANUP
-        with self._cleanup():
+        with self._cleanup() as cleanup:
             await self.lines.unsubscribe_all()
-            await self.lines.drained()
+            await self.lines.drained(partial(self._prolong, cleanup))
         for run in self.performer.running.values():
             if run.scope is None:
                 logger.error(
@@ -460,6 +466,12 @@ class Node:
             else:
                 logger.error("job does not end, it stays for recovery: jid=%s worker=%s", run.job.jid, run.job.worker)
         jobs.cancel_scope.cancel()
+
+    def _prolong(self, cleanup: anyio.CancelScope) -> None:
+        """Some outcomes were written: if others wait, they have as much time as these."""
+        if self.settler.is_behind:
+            self.unburdened = time.monotonic()
+            self._end = cleanup.deadline = anyio.current_time() + CLEANUP
 
     def _cleanup(self) -> anyio.CancelScope:
         """The time that is left for the end."""

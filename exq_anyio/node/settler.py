@@ -66,6 +66,11 @@ class Settler:
         """The claim that it settles under."""
         return self._claim
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether outcomes wait that are not on their way yet."""
+        return bool(self._groups)
+
     def submit(self, settlement: Settlement, written: Written, gathers: bool = False) -> None:
         """Have *settlement* written, and *written* called then; it *gathers* if others are about to end as it did.
 

@@ -9,12 +9,17 @@ import sys
 import threading
 import time
 from functools import partial
+from types import SimpleNamespace
+from typing import Any
 
 import anyio
 import pytest
 import trio
 
 import exq_anyio as exq
+from exq_anyio import app
+from exq_anyio.node import node, settler
+from exq_anyio.redis.store import RedisStore
 
 from .scene import Scene, but_counters, payload, until
 
@@ -229,6 +234,36 @@ async def test_a_job_that_fails_while_it_is_stopped_goes_back_uncounted(scene: S
         await started.wait()
     assert await scene.queue() == before
     assert (await scene.count("processed"), await scene.scored("retry")) == (0, [])
+
+
+async def test_many_jobs_all_go_back_however_long_it_takes(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    sleeper = Sleeper()
+    settle = RedisStore.settle
+
+    async def slowly(
+        self: RedisStore, claim: Claim, number: int, group: Sequence[Settlement], now: float
+    ) -> list[bool]:
+        await anyio.sleep(0.1)
+        return await settle(self, *args)
+
+    monkeypatch.setattr(RedisStore, "settle", slowly)
+    monkeypatch.setattr(settler, "GROUP_LIMIT", 1)  # ten jobs wait for each other as ten thousand do
+    monkeypatch.setattr(node, "CLEANUP", 0.4)
+    async with scene.open(sleeper.worker, concurrency=10, shutdown_timeout=0) as q:
+        await q.enqueue_all([sleeper.worker.job(60, str(number)) for number in range(10)])
+        await until(lambda: len(sleeper.started) == 10)
+        node_id = str(q.node_id)
+    assert (len(await scene.queue()), await scene.backup(node_id)) == (10, [])
+
+
+def test_the_last_resort_waits_while_jobs_go_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app, "PATIENCE", 0.2)
+    left, began = threading.Event(), time.monotonic()
+    served = app._Served(last_resort=left.set)
+    served.node = SimpleNamespace(unburdened=began + 0.3)  # type: ignore[assignment]  # all that is asked of it
+    served.time_out(0)
+    assert left.wait(10)
+    assert time.monotonic() - began >= 0.5
 
 
 async def test_a_signal_in_redis_stops_the_node_which_leaves_the_instance_open(scene: Scene) -> None:
