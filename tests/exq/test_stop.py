@@ -240,9 +240,7 @@ async def test_many_jobs_all_go_back_however_long_it_takes(scene: Scene, monkeyp
     sleeper = Sleeper()
     settle = RedisStore.settle
 
-    async def slowly(
-        self: RedisStore, claim: Claim, number: int, group: Sequence[Settlement], now: float
-    ) -> list[bool]:
+    async def slowly(self: RedisStore, *args: Any) -> list[bool]:
         await anyio.sleep(0.1)
         return await settle(self, *args)
 
