@@ -2,7 +2,7 @@
 
 ::
 
-    config = exq.Config(listeners=[JobMetrics()])          # in each worker process; `exq run --health-port` shows it
+    config = exq.Config(listeners=[JobMetrics()])          # in each worker process, with exq.open or exq.serve
     Mount("/metrics", queue_metrics(q))                    # once: an ASGI application for Starlette, FastAPI, Litestar
 """
 

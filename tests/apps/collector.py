@@ -7,18 +7,17 @@ for each request, by the JSON mapping of OTLP, which has ids in hex and enums as
 
 from __future__ import annotations
 
-import gzip
 import json
-import threading
 from base64 import b64decode
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 from google.protobuf.json_format import MessageToDict
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from .receiver import receiver
 
 IDS = ("traceId", "spanId", "parentSpanId")
 
@@ -26,33 +25,16 @@ IDS = ("traceId", "spanId", "parentSpanId")
 @contextmanager
 def collector(file: Path) -> Iterator[str]:
     """Append to *file* what is sent to the address that it yields."""
-    writing = threading.Lock()
 
-    class Receiver(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["content-length"]))
-            if self.headers.get("content-encoding") == "gzip":
-                body = gzip.decompress(body)
-            known = (self.path, self.headers["content-type"]) == ("/v1/traces", "application/x-protobuf")
-            if known:
-                with writing, file.open("a", encoding="utf-8") as lines:
-                    lines.write(json.dumps(otlp_json(ExportTraceServiceRequest.FromString(body))) + "\n")
-            self.send_response(200 if known else 404)
-            self.send_header("content-type", "application/x-protobuf")
-            self.send_header("content-length", "0")
-            self.end_headers()
+    def take(path: str, kind: str, body: bytes) -> bool:
+        if (path, kind) != ("/v1/traces", "application/x-protobuf"):
+            return False
+        with file.open("a", encoding="utf-8") as lines:
+            lines.write(json.dumps(otlp_json(ExportTraceServiceRequest.FromString(body))) + "\n")
+        return True
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Receiver) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
+    with receiver(take) as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 def otlp_json(request: ExportTraceServiceRequest) -> Any:
