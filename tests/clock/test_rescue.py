@@ -13,7 +13,11 @@ import trio.testing
 
 from exq_anyio import worker, worker_job
 from exq_anyio.errors import RedisError
-from exq_anyio.exchange import Beat
+from exq_anyio.exchange import Beat, NodeSeen
+from exq_anyio.job import Job
+from exq_anyio.node.rescuer import finish_rescue
+from exq_anyio.outcome import Policy
+from exq_anyio.testing.memory import MemoryStore
 from exq_anyio.testing.world import World
 
 from .sites import EPOCH, at, counted, elixir, lines, queue_and_backup, stranger, working
@@ -250,6 +254,18 @@ async def test_a_job_that_kills_its_node_again_and_again_is_dead(
         "job killed its node 4 times, moved to dead: jid=killer worker=quick"
     ]
     assert counted(world) == (0, 0)
+
+
+async def test_of_all_that_rescue_one_node_who_moves_a_job_tells_of_its_death(world: World) -> None:
+    dead, told = await stranger(world), list[Job]()
+    left(world, "elsewhere#1", job("killer", rescue_count=3, rescued_at=EPOCH), b"no job", job("other"))
+    assert await dead.store.condemn(NodeSeen("elsewhere#1", "", {"token": dead.claim.token}), by_process=True)
+    async with anyio.create_task_group() as tasks:
+        for _ in range(3):
+            tasks.start_soon(finish_rescue, MemoryStore(world), "elsewhere#1", Policy(), 3, told.append)
+
+    assert [(one.jid, one.error_class, one.queue) for one in told] == [("killer", "PoisonJob", "q")]
+    assert (len(world.lists["queue:q"]), len(world.sorted_sets["dead"])) == (1, 2)
 
 
 async def test_a_job_dead_for_killing_its_node_frees_its_unique_lock(world: World) -> None:
