@@ -14,6 +14,7 @@ from .address import Address, CertReqs, Cluster, Embedded, Hosts, Place, Sentine
 from .errors import ConfigError
 from .group import QueueGroup, as_groups
 from .job import Timestamps
+from .limits import Limit
 from .periodic import Periodic, as_periodic
 from .resource import AnyResource
 from .setting import (
@@ -43,8 +44,9 @@ from .setting import (
     as_url,
     as_workers,
     between,
-    check_queue_name,
+    check_subscription,
     keyed,
+    name_and_number,
     one_of,
     structured,
     type_name,
@@ -53,16 +55,30 @@ from .setting import (
 
 @attrs.frozen(field_transformer=keyed("queues."))
 class QueueConfig:
-    """One queue that a node works on."""
+    """One queue that a node works on; or many, whose names begin alike."""
 
-    name: str = attrs.field(converter=check_queue_name)
-    """The name, see :func:`check_queue_name`."""
+    name: str = attrs.field(converter=check_subscription)
+    """The name, one line of text of up to 255 bytes.  A ``*`` at its end stands for all queues that begin so, each of
+    which has what follows for itself."""
 
     concurrency: float | None = attrs.field(default=None, converter=as_optional_concurrency)
     """Jobs of this queue at a time on one node: 1 or more, or ``math.inf``.  None: ``Config.concurrency``."""
 
     dequeuer: object | None = None
     """Decides whether the queue may be polled now, and how many jobs it may take.  None: the concurrency alone."""
+
+    @property
+    def is_pattern(self) -> bool:
+        """Whether it stands for all queues that begin so."""
+        return self.name.endswith("*")
+
+    def __attrs_post_init__(self) -> None:
+        if self.is_pattern and not isinstance(self.dequeuer, Limit | None):
+            raise ConfigError(
+                "queues.dequeuer",
+                f"of {self.name!r} would be that of many queues at once: give a number or exq.Limit(...), of which "
+                "each queue has one of its own, or subscribe them one by one",
+            )
 
 
 _QueuesInput: TypeAlias = str | Iterable[str | tuple[str, float] | QueueConfig] | Mapping[str, object]
@@ -89,8 +105,7 @@ def _queues(value: _QueuesInput) -> tuple[QueueConfig, ...]:
 
 
 def _queue_from_text(text: object) -> QueueConfig:
-    name, colon, concurrency = str(text).rpartition(":")
-    return _queue(name, concurrency) if colon else _queue(text, None)
+    return _queue(*name_and_number(str(text)))
 
 
 def _queue_from_entry(entry: object) -> QueueConfig:
@@ -107,7 +122,7 @@ def _queue_from_entry(entry: object) -> QueueConfig:
 
 def _queue(name: object, setting: object) -> QueueConfig:
     """*setting* is a concurrency, as number or text, a dequeuer, a QueueConfig, or None."""
-    checked = check_queue_name(name)
+    checked = check_subscription(name)
     if isinstance(setting, QueueConfig):
         return attrs.evolve(setting, name=checked)
     if isinstance(setting, bool | bytes | list | tuple | Mapping):
@@ -231,7 +246,9 @@ class Config:
 
     queues: tuple[QueueConfig, ...] = attrs.field(default=_NotGiven([QueueConfig("default")]), converter=_queues)
     """The queues to work on: a list of names or of (name, concurrency), or a mapping from name to concurrency or
-    dequeuer; as text, ``mail:10,default``.  Where there are ``groups`` the default is none."""
+    dequeuer; as text, ``mail:10,default``.  Where there are ``groups`` the default is none.  ``exports:*`` stands for
+    all queues that begin so, each with that number, or ``exq.Limit``, for itself; the longest one that fits holds, and
+    what names a queue itself before all."""
 
     groups: tuple[QueueGroup, ...] = attrs.field(default=(), converter=as_groups)
     """Queues to work on that share a limit, in an order: a mapping from names to the keys of

@@ -13,8 +13,9 @@ from .setting import (
     as_integer,
     as_listed,
     as_name,
-    check_queue_name,
+    check_subscription,
     keyed,
+    name_and_number,
     one_of,
     structured,
     type_name,
@@ -32,13 +33,13 @@ def _weights(value: str | Iterable[str] | Mapping[str, int | str]) -> dict[str, 
     if isinstance(value, Mapping):
         pairs = list(value.items())
     elif isinstance(value, str):
-        parts = [str(part).rpartition(":") for part in as_listed(value)]
-        pairs = [(name, weight) if colon else (weight, "1") for name, colon, weight in parts]
+        parts = [name_and_number(str(part)) for part in as_listed(value)]
+        pairs = [(name, weight or "1") for name, weight in parts]
     else:
         pairs = [(name, 1) if isinstance(name, str) else _pair(name) for name in as_listed(value)]
     weights: dict[str, int] = {}
     for name, weight in pairs:
-        if check_queue_name(name) in weights:
+        if check_subscription(name) in weights:
             raise ValueError(f"{name!r} is named twice")
         weights[name] = as_integer(weight)
         if not 1 <= weights[name] <= HEAVIEST:
@@ -76,7 +77,8 @@ class QueueGroup:
     """Its name, in process entries."""
 
     queues: Mapping[str, int] = attrs.field(converter=_weights)
-    """The queues in their order, a list of names; or a mapping from name to weight (1 to 1,000), for ``"weighted"``."""
+    """The queues in their order, a list of names; or a mapping from name to weight (1 to 1,000), for ``"weighted"``.
+    ``exports:*`` stands for all queues that begin so; they have one place in the order, and take turns in it."""
 
     concurrency: float = attrs.field(default=100, converter=as_concurrency)
     """Jobs at a time of all of them together: 1 or more, or ``math.inf``."""

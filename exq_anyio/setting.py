@@ -59,6 +59,25 @@ def _checked_queue_name(name: str) -> str:
     return str.__str__(name)  # plain text, also of a member of a str enum
 
 
+def check_subscription(name: object) -> str:
+    """*name*, if it can be subscribed to: a queue, or a beginning and ``*``, for all queues that begin so.
+
+    Raises:
+        InvalidQueue: it cannot.
+    """
+    checked = check_queue_name(name)
+    if "*" in checked[:-1]:
+        beginning = checked[: checked.index("*") + 1]
+        raise InvalidQueue(checked, f'"*" stands only at the end, for all queues that begin so; try {beginning!r}')
+    return checked
+
+
+def name_and_number(text: str) -> tuple[str, str | None]:
+    """The parts of ``mail:10``; the last colon separates them.  ``exports:*`` is a name alone."""
+    name, colon, number = text.rpartition(":")
+    return (name, number) if colon and number.strip() != "*" else (text, None)
+
+
 def check_node_identifier(name: object) -> str:
     """*name*, if it can be the part of a node's identity before the ``#``.
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ..setting import name_and_number
 from .logs import FORMATS, LEVELS, configure
 from .options import Backend, backend_option, child_number, import_from_here, redis_options, settings
 
@@ -30,7 +31,7 @@ logger: logging.Logger = logging.getLogger("exq_anyio")
     "queues",
     metavar="NAME[:N]",
     multiple=True,
-    help="A queue, and how many of its jobs run at a time; may be repeated.",
+    help='A queue, and how many of its jobs run at a time; "exports:*:2": each that begins so.  May be repeated.',
 )
 @click.option("-c", "--concurrency", metavar="N", help='Jobs at a time of each queue that does not say; or "inf".')
 @click.option("--total-concurrency", metavar="N", help="Jobs at a time of all queues together.")
@@ -160,6 +161,5 @@ def _probes(stack: ExitStack, host: str, port: int, look: Look) -> None:
 
 
 def _limits(queues: tuple[str, ...]) -> list[tuple[str, str | None]]:
-    """``mail:10`` as name and concurrency; the last colon separates them, as in ``EXQ_QUEUES``."""
-    split = [queue.rpartition(":") for queue in queues]
-    return [(name, limit) if colon else (limit, None) for name, colon, limit in split]
+    """``mail:10`` as name and concurrency, as in ``EXQ_QUEUES``."""
+    return [name_and_number(queue) for queue in queues]

@@ -132,6 +132,12 @@ class Line:
     """Set when a paused queue is to be asked again."""
     limits: tuple[Shared, ...] = ()
     """The limits that it shares with other lines."""
+    place: str = attrs.field(default=attrs.Factory(lambda self: self.queue, takes_self=True))
+    """What it stands under in its group: its own name, or the pattern that found it first."""
+    pattern: str = ""
+    """The pattern that it is there for; ``""`` when the queue is subscribed by its own name."""
+    used: float = -math.inf
+    """When its queue was last seen with jobs, or with running ones (seconds of the event loop); for a pattern."""
     turned: float = attrs.field(factory=monotonic)
     """When its poller last began to look (monotonic seconds)."""
     dry: tuple[str, float] = NEVER
@@ -279,6 +285,8 @@ async def _wait(line: Line, source: Source) -> None:
     """Wait for one job, and start it."""
     if isinstance(line.dequeuer, Reserving):
         await line.dequeuer.returned()
+        if line.ending or line.stale:
+            return  # told so meanwhile, when there was no wait that could be ended
     claim = source.claim
     token, node_id = claim.token, claim.node_id
     began = anyio.current_time()
@@ -312,11 +320,18 @@ async def _granted(line: Line) -> int:
     """How many jobs may be taken now under the limits that the line shares; they wake it if none."""
     for limit in line.limits:
         limit.stir(line)
-    free = await _free(line)
-    if free < 1:
+    if not isinstance(line.dequeuer, Reserving):
+        free = await _free(line)
+        if free < 1:
+            line.step_back()
+            return 0
+        return ask_all(line.limits, line, min(free, MOST))
+    # Its turn comes first: who waits for one must not reserve what other nodes could use meanwhile.
+    granted = ask_all(line.limits, line, MOST)
+    free = min(granted, await _free(line)) if granted else 0
+    if granted and free < 1:
         line.step_back()
-        return 0
-    return ask_all(line.limits, line, min(free, MOST))
+    return free
 
 
 async def _free(line: Line) -> int:

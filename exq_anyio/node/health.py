@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+import types
+from collections import Counter
 from collections.abc import Iterable, Mapping
 
 import attrs
@@ -28,9 +30,9 @@ class Health:
     silent: float
     """Seconds since the last sign of life of the event loop, which gives one every second."""
     running: Mapping[str, int]
-    """Running jobs, by queue."""
+    """Running jobs, by queue; those of all queues that a pattern stands for under the pattern."""
     ended: Mapping[str, int]
-    """Jobs that have ended since the start, however they did, by queue."""
+    """Jobs that have ended since the start, however they did, likewise."""
 
     @property
     def performed(self) -> int:
@@ -39,9 +41,19 @@ class Health:
 
 
 def examine(
-    node_id: str, lines: Iterable[Line], pulse: Pulse, *, poll_timeout: float, quiet: bool, redis: bool
+    node_id: str,
+    lines: Iterable[Line],
+    pulse: Pulse,
+    *,
+    poll_timeout: float,
+    quiet: bool,
+    redis: bool,
+    former: Mapping[str, int] = types.MappingProxyType({}),
 ) -> Health:
-    """How the node is that takes from *lines*, looks every *poll_timeout* seconds, and has this *pulse*."""
+    """How the node is that takes from *lines*, looks every *poll_timeout* seconds, and has this *pulse*.
+
+    *former* are the jobs of lines that are no more.
+    """
     now, known = time.monotonic(), list(lines)
     silent = now - pulse.seen
     problem = ""
@@ -49,6 +61,10 @@ def examine(
         problem = f"the event loop has been blocked for {silent:.0f} s"
     elif redis:  # else they all wait for it, and rightly so
         problem = next((text for line in known if (text := _stuck(line, now, poll_timeout + pulse.blocked_limit))), "")
+    running, ended = Counter[str](), Counter(former)
+    for line in known:
+        running[line.place] += len(line.held)
+        ended[line.place] += line.newest - len(line.held)
     return Health(
         node_id=node_id,
         problem=problem,
@@ -56,8 +72,8 @@ def examine(
         quiet=quiet,
         redis=redis,
         silent=silent,
-        running={line.queue: len(line.held) for line in known},
-        ended={line.queue: line.newest - len(line.held) for line in known},
+        running=running,
+        ended=ended,
     )
 
 

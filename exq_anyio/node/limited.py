@@ -122,6 +122,10 @@ class Limited(Reserving):
 
     async def stop(self) -> None:
         """Hold no more than what still runs."""
+        try:
+            await self.returned()  # its poller may have reserved, and then ended
+        except (RedisError, LostClaim) as error:
+            logger.debug("what was reserved is not given back: limit=%s error=%s", self._name, error)
         await self._release()
 
     # -- below the surface

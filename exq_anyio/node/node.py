@@ -138,6 +138,7 @@ class Node:
             poll_timeout=self.config.poll_timeout,
             quiet=self.quiet or self._stopping.is_set(),
             redis=self._store.is_available(),
+            former=self.lines.former(),
         )
 
     # -- life

@@ -21,7 +21,7 @@ Order: TypeAlias = Literal["strict", "weighted", "turns"]
 
 @attrs.define(eq=False)
 class Shared:
-    """One such limit.  Queues are known by their names."""
+    """One such limit.  Queues are known by their names; those of a pattern take turns at their place in an order."""
 
     limit: float
     """Most jobs at a time, of all of them."""
@@ -36,11 +36,15 @@ class Shared:
     """Slots that it may still take."""
     _asking: dict[str, Line] = attrs.field(factory=dict)
     """Those that wait for a slot, who came first at the head."""
-    _dry: set[str] = attrs.field(factory=set)
-    """Those that need none just now."""
+    _wet: dict[str, set[str]] = attrs.field(init=False)
+    """By place in the order, those that may need one; all do until they are known to be empty."""
     _chosen: str = ""
     """Whose turn is next, once that has been worked out by weight."""
     _credit: dict[str, int] = attrs.field(factory=dict)
+
+    @_wet.default
+    def _all(self) -> dict[str, set[str]]:
+        return {place: set() if place.endswith("*") else {place} for place in self.weights}
 
     @property
     def free(self) -> float:
@@ -54,7 +58,7 @@ class Shared:
     def ask(self, line: Line, most: int) -> int:
         """How many jobs *line* may fetch now, up to *most*; at 0 its ``freed`` is set when to ask again is worth it."""
         self._asking.setdefault(line.queue, line)
-        self._dry.discard(line.queue)
+        self.stir(line)
         if self._turn or self.free < 1 or self._next() != line.queue:
             return 0
         del self._asking[line.queue]
@@ -72,13 +76,14 @@ class Shared:
         """*line* has fetched, and its jobs have their slots; *dry*: it found nothing."""
         if self._turn == line.queue:
             self._turn, self._granted = "", 0
-        if dry:
-            self._dry.add(line.queue)
+        if dry and line.place in self._wet:
+            self._wet[line.place].discard(line.queue)
         self._wake()
 
     def stir(self, line: Line) -> None:
         """*line* is about to ask: who comes after it in a strict order waits for that."""
-        self._dry.discard(line.queue)
+        if line.place in self._wet:
+            self._wet[line.place].add(line.queue)
 
     def step_back(self, line: Line) -> None:
         """*line* needs no slot just now, for whatever reason."""
@@ -104,8 +109,7 @@ class Shared:
         """Whose turn it is; ``""``: nobody's, or that of one that has not asked yet."""
         match self.order:
             case "strict":
-                first = next((queue for queue in self.weights if queue not in self._dry), "")
-                return first if first in self._asking else ""
+                return self._first_of(next((place for place, queues in self._wet.items() if queues), ""))
             case "weighted":
                 if self._chosen not in self._asking:
                     self._chosen = self._by_weight()
@@ -117,11 +121,16 @@ class Shared:
         """One of those that ask, each as often as it weighs, and never often in a row (nginx's smooth round robin)."""
         if not self._asking:
             return ""
-        for queue in self._asking:
-            self._credit[queue] = self._credit.get(queue, 0) + self.weights[queue]
-        chosen = max(self._asking, key=lambda queue: self._credit[queue])
-        self._credit[chosen] -= sum(self.weights[queue] for queue in self._asking)
-        return chosen
+        places = dict.fromkeys(line.place for line in self._asking.values())
+        for place in places:
+            self._credit[place] = self._credit.get(place, 0) + self.weights[place]
+        chosen = max(places, key=lambda place: self._credit[place])
+        self._credit[chosen] -= sum(self.weights[place] for place in places)
+        return self._first_of(chosen)
+
+    def _first_of(self, place: str) -> str:
+        """Who asked first of those at *place*; ``""``: nobody."""
+        return next((queue for queue, line in self._asking.items() if line.place == place), "")
 
 
 def ask_all(limits: tuple[Shared, ...], line: Line, most: int) -> int:

@@ -41,6 +41,9 @@ class Store(Protocol):
     async def unblock(self, queue: str) -> None:
         """End the wait on *queue* that is under way, if there is one, without losing what it may have moved."""
 
+    async def filled(self, beginnings: Sequence[str]) -> list[str]:
+        """The queues whose names begin with one of *beginnings* and that hold jobs, without those that are paused."""
+
     def no_more_waits(self, queue: str) -> None:
         """The queue is not waited for any more."""
 

@@ -16,6 +16,7 @@ from . import scripts
 from .connect import Argument, Connections, Link, Reply
 from .keys import Keys
 from .rotation import Rotation
+from .search import Search
 
 logger: logging.Logger = logging.getLogger("exq_anyio")
 
@@ -54,6 +55,7 @@ class RedisStore:
         self._waits: dict[str, Link] = {}
         self._waiting: dict[str, object] = {}
         self._rotation = Rotation(self._lengths)
+        self._search = Search(connections, keys)
         self._signals: Link | None = None
         self._may_unblock: bool | None = None
         self._broken_counters: set[bytes] = set()
@@ -136,6 +138,10 @@ class RedisStore:
             except RedisError:
                 self._may_unblock = False
         return self._may_unblock
+
+    async def filled(self, beginnings: Sequence[str]) -> list[str]:
+        """See :class:`~exq_anyio.node.store.Store`."""
+        return await self._search.filled(tuple(beginnings))
 
     def no_more_waits(self, queue: str) -> None:
         """See :class:`~exq_anyio.node.store.Store`."""

@@ -131,6 +131,10 @@ class MemoryStore:
         self._waiting.discard(queue)
         self.world.notify()
 
+    async def filled(self, beginnings: Sequence[str]) -> list[str]:
+        """See :class:`~exq_anyio.node.store.Store`."""
+        return await self._step(self.world.filled, tuple(beginnings))
+
     def no_more_waits(self, queue: str) -> None:
         """See :class:`~exq_anyio.node.store.Store`."""
         self._waiting.discard(queue)

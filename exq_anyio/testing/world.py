@@ -99,6 +99,11 @@ class World:
         backup.extendleft(taken)
         return Fetched(taken, len(backup))
 
+    def filled(self, beginnings: tuple[str, ...]) -> list[str]:
+        """As ``filled.lua``."""
+        there = sorted(self.sets[KEYS.queues] - self.sets[KEYS.paused])
+        return [queue for queue in there if queue.startswith(beginnings) and self.lists.get(KEYS.queue(queue))]
+
     def move(self, claim: Claim, queue: str) -> bytes:
         """As BLMOVE, once there is something; like it, it asks for no lease."""
         payload = self.lists[KEYS.queue(queue)].pop()
