@@ -25,6 +25,7 @@ from ..resource import AnyResource, Stock, Supply
 from ..worker import Registry
 from .caller import in_callers_thread
 from .clock import MovedClock
+from .idle import NODE_ID
 from .jobs import EnqueuedJob, JobPlace, Performed
 from .memory import MemoryStore
 from .world import KEYS, World
@@ -73,7 +74,7 @@ class Site:
         self.store: MemoryStore = MemoryStore(self.world)
         self.crews: list[Crew] = []
         """The instances that have put jobs in, the last one at the end."""
-        self._claim = Claim("mock#1", secrets.token_hex(8))
+        self._claim = Claim(NODE_ID, secrets.token_hex(8))
         self.world.claim(self._claim, {})
 
     def join(self, crew: Crew) -> None:

@@ -7,6 +7,9 @@ import anyio
 from ..config import Config, QueueConfig
 from ..exchange import Claim
 
+NODE_ID = "mock#1"
+"""What every node of a mock is called."""
+
 
 class IdleNode:
     """As far as :class:`~exq_anyio.app.Exq` and ``serve`` ask anything of a :class:`~exq_anyio.node.node.Node`."""
@@ -16,7 +19,7 @@ class IdleNode:
 
     def __init__(self, config: Config) -> None:
         self.config: Config = config
-        self.claim: Claim = Claim("mock#1", "")
+        self.claim: Claim = Claim(NODE_ID, "")
         self._queues: dict[str, float] = {}
         self._stopping = anyio.Event()
         for queue in config.queues:

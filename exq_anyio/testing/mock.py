@@ -32,7 +32,7 @@ from .box import Box, Crew, Shared
 from .idle import IdleNode
 from .jobs import EnqueuedJob, JobPlace, Performed
 from .keeper import MemoryKeeper, NoTimetable
-from .ticks import ticks
+from .ticks import enqueue, ticks
 
 T = TypeVar("T")
 
@@ -251,7 +251,8 @@ class Mock(StandIn):
         for instant, definition, crew in ticks(self._shared.nodes, self._clock.now(), end):
             await self._clock.reach(instant)
             job = definition.outgoing(instant, instant, new_jid(), crew.config.timestamps)
-            await self._push([job], crew, None)
+            push = partial(self._push, crew=crew, real=None)
+            await enqueue(job, crew.config, self._clock.now, push)
         await self._clock.reach(end)
         return box.sent[before:]
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 
 from ..client import declared_periodic
-from ..periodic import Definition
+from ..config import Config
+from ..exchange import Outgoing
+from ..node.telling import TickTeller
+from ..periodic import Definition, Seen, Tick
 from .box import Crew
+from .idle import NODE_ID
 
 
 def ticks(crews: Iterable[Crew], begin: float, end: float) -> list[tuple[float, Definition, Crew]]:
@@ -16,6 +20,22 @@ def ticks(crews: Iterable[Crew], begin: float, end: float) -> list[tuple[float, 
         (tick, definition, crew) for definition, crew in declared.values() for tick in _between(definition, begin, end)
     ]
     return sorted(found, key=lambda one: (one[0], one[1].name))
+
+
+async def enqueue(
+    job: Outgoing,
+    config: Config,
+    clock: Callable[[], float],
+    push: Callable[[Sequence[Outgoing]], Awaitable[Mapping[int, str]]],
+) -> None:
+    """Put in what is due by a tick, and tell of it as a node with *config* would."""
+    tick = Tick(Seen("", b""), (job,), "")
+    teller = TickTeller.build(config.listeners, config.client_middleware, clock)
+    if teller is not None:
+        (tick,) = teller.before([tick])
+    holders = await push(tick.jobs)
+    if teller is not None:
+        teller.after(tick, 0 if holders else 1, NODE_ID)
 
 
 def _declared(crews: Iterable[Crew]) -> Iterator[tuple[Crew, Definition]]:

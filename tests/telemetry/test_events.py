@@ -299,6 +299,17 @@ def test_listeners_are_a_list_of_functions(listeners: Any) -> None:
         exq.Config(listeners=listeners)
 
 
+async def test_a_mock_tells_of_schedules_as_a_node_does(exq_mock: Mock) -> None:
+    events: list[Event] = []
+    hourly = exq.Periodic("hourly", work.job("x").on(unique_for=10_000), exq.Every(3600))
+    async with exq.open(workers=[work], listeners=[events.append], periodic=[hourly]):
+        jobs = await exq_mock.tick(until=7200)
+
+    assert [(event.kind, event.job.jid, event.node_id) for event in events if event.job] == [
+        ("enqueue", jobs[0].jid, "mock#1")
+    ]
+
+
 async def test_a_mock_tells_as_a_node_does(exq_mock: Mock) -> None:
     events: list[Event] = []
     async with exq.open(workers=[work], listeners=[events.append], mode="enqueuer") as q:
