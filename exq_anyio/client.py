@@ -20,7 +20,7 @@ from .outbox import Outbox, stand_in
 from .periodic import Definition
 from .setting import check_queue_name
 from .spec import JobOptions, JobSpec, UniqueUntil, unstructure_args
-from .worker import FunctionWorker, Registry, to_spec
+from .worker import FunctionWorker, Registry, queue_of, to_spec
 
 CALL_LIMIT = 10_000
 """Most jobs in one call: they go in one isolated step, which holds up the server."""
@@ -160,7 +160,7 @@ def outgoing(spec: JobSpec, config: Config, now: float) -> Outgoing:
     Raises:
         ArgumentError, InvalidQueue, PayloadTooLarge: it cannot.
     """
-    options, queue = spec.options, check_queue_name(spec.queue)
+    options, queue = spec.options, check_queue_name(queue_of(spec))
     jid = options.jid or new_jid()
     args = unstructure_args(spec)
     at = stamp(now, config.timestamps)

@@ -18,6 +18,7 @@ from typing import Any, ClassVar, Generic, ParamSpec, Protocol, TypeAlias, Typed
 import attrs
 
 from .activejob import wrapped_name
+from .destination import Destination
 from .errors import ArgumentError, ConfigError, UnknownWorker, WorkerError
 from .failures import Errors, Exhausted, FailureRule, Wait, failure_rule
 from .job import JSON, Job
@@ -40,7 +41,8 @@ class WorkerOptions(TypedDict, total=False):
     name: str
     """The wire name, for example ``"Reports::Monthly"``; by default that of the function."""
     queue: str
-    """Where the jobs go unless they say otherwise; ``"default"``."""
+    """Where the jobs go unless they say otherwise; ``"default"``.  ``"exports:{tenant}"``: a queue for each value of
+    the parameter ``tenant``, which must be text, an int or a UUID."""
     backoff: Backoff | None
     backoff_on: Mapping[type[BaseException], Wait]
     """Seconds until the next retry by class of the error; what it does not name is left to ``backoff``."""
@@ -80,6 +82,9 @@ class BoundWorker:
     """Whether ``call`` returns an awaitable; otherwise it blocks, and wants a thread."""
     parameters: Parameters = attrs.field(repr=False)
     queue: str
+    """Where the jobs go, as it was declared."""
+    destination: Destination | None = attrs.field(repr=False)
+    """What says so by the arguments; None: ``queue`` does, for all."""
     options: JobOptions = attrs.field(repr=False)
     backoff: Backoff | None = attrs.field(repr=False)
     rule: FailureRule | None = attrs.field(default=None, repr=False)
@@ -106,7 +111,8 @@ class BoundWorker:
     def spec(self, args: tuple[object, ...]) -> JobSpec:
         """A job with *args*, by position; raises ArgumentError when there are too few or too many."""
         self.parameters.check(len(args))
-        return JobSpec(worker=self.name, args=args, queue=self.queue, options=self.options, declared=self)
+        queue = self.queue if self.destination is None else self.destination.queue_if_any(args)
+        return JobSpec(worker=self.name, args=args, queue=queue, options=self.options, declared=self)
 
     def job(self, *args: object, **kwargs: object) -> JobSpec:
         """A job from a call; raises ArgumentError when the call does not fit."""
@@ -124,13 +130,15 @@ def _bound(code: object, function: Callable[..., object], options: WorkerOptions
     method = isinstance(code, type) and inspect.isfunction(inspect.getattr_static(code, "perform"))
     given: Mapping[str, Any] = {option: value for option, value in options.items() if option in _JOB_OPTIONS}
     rules: Mapping[str, Any] = {option: value for option, value in options.items() if option in _RULES}
+    parameters, queue = Parameters.of(name, function, skip_self=method), options.get("queue", "default")
     return BoundWorker(
         name=name,
         code=code,
         call=functools.partial(_perform, code) if isinstance(code, type) else function,
         is_async=inspect.iscoroutinefunction(function),
-        parameters=Parameters.of(name, function, skip_self=method),
-        queue=options.get("queue", "default"),
+        parameters=parameters,
+        queue=queue,
+        destination=Destination.of(name, queue, parameters),
         options=named(name, lambda: JobOptions(**given)),
         backoff=_checked(name, "backoff", options.get("backoff")),
         rule=failure_rule(name, **rules),
@@ -426,6 +434,14 @@ def _held(module: types.ModuleType) -> Iterator[object]:
 
 def _described(code: Any) -> str:
     return f"{code.__module__}.{code.__qualname__}"
+
+
+def queue_of(spec: JobSpec) -> str:
+    """Where *spec* goes; raises ArgumentError when an argument on which that depends can be no part of a name."""
+    worker = spec.declared
+    if isinstance(worker, BoundWorker) and worker.destination is not None and spec.queue == worker.queue:
+        return worker.destination.queue(spec.args)
+    return spec.queue
 
 
 def to_spec(
