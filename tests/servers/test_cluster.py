@@ -70,7 +70,7 @@ async def test_limits_and_periodic_jobs_hold_for_nodes_that_ask_different_hosts_
             await until(lambda: done == 30 and len(begun) == 10 and len(ticks) >= 2)
         assert _owner(servers).client.hgetall(_key("limit:two {of} us")) == {}
     assert most == 2
-    assert begun[-1] - begun[0] >= 0.7  # three times four in 0.4 s, but for how late the first may have begun
+    assert begun[-1] - begun[0] >= 0.45  # 0.8, but for how late the first began
     assert len(ticks) == len(set(ticks))
 
 
