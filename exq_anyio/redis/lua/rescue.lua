@@ -18,9 +18,9 @@ for at = 3, #ARGV, 5 do
       redis.call(ARGV[at + 2] == 'q' and 'RPUSH' or 'LPUSH', KEYS[3], ARGV[at + 1])
       redis.call('SADD', KEYS[5], ARGV[1])
     end
-    local lock = KEYS[tonumber(ARGV[at + 3])]
+    local key = KEYS[tonumber(ARGV[at + 3])]
     -- Under pcall: a lock that is no text is not ours, and keeps no job from coming back.
-    if lock and redis.pcall('GET', lock) == ARGV[at + 4] then redis.call('DEL', lock) end
+    if key and redis.pcall('GET', key) == ARGV[at + 4] then redis.call('DEL', key) end
     moved = moved + 1
   end
 end
