@@ -114,7 +114,7 @@ class Node:
         self._stopping = anyio.Event()
         self._grace_scope = anyio.CancelScope()
         self._end = 0.0
-        self.unburdened = -math.inf
+        self.unburdened: float = -math.inf
         """When, at the end, some of many outcomes that waited were written (seconds of ``time.monotonic``)."""
         self._services: TaskGroup | None = None
         self._jobs: TaskGroup | None = None
