@@ -56,6 +56,10 @@ PRINTED = {
         "ZeroDivisionError in divide, attempt 2: it will be dead",
         *("the node has stopped", "done: 2", "retry: 1", "dead: 1"),
     ],
+    "tenants.py": [
+        "taken from: exports:* exports:acme exports:globex",
+        *("exports of acme at a time, at most: 2", "globex waited for acme's backlog: False"),
+    ],
     "script.py": ["3 jobs are enqueued, one is scheduled"],
 }
 

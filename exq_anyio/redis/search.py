@@ -39,7 +39,12 @@ class Search:
         self._names = [name for name in map(_text, members) if name.startswith(beginnings) and _can_be(name)]
         known = set(names)
         fresh = [name for name in self._names if name not in known]
-        return found + (await self._look(fresh))[0] if fresh else found
+        if fresh:
+            more, members = await self._look(fresh)
+            found += more
+            if members is not None:
+                self._count = -1  # another has come since, and is seen by the next look
+        return found
 
     async def _look(self, queues: list[str]) -> tuple[list[str], list[bytes] | None]:
         """Those of *queues* that hold jobs; and the names of all queues, if they may have changed."""

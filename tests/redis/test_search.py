@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import coredis
 import pytest
 
 from exq_anyio.errors import RedisError
-from exq_anyio.redis import search
+from exq_anyio.redis import scripts, search
 from exq_anyio.redis.embedded import EmbeddedServer
 
 from ..contract.places import InRedis, redis_place
@@ -28,6 +29,23 @@ async def test_one_that_came_as_another_went_is_seen_after_some_looks(place: InR
     await put(place, "a:2")
     seen = [await place.store.filled(["a:"]) for _ in range(search.REFRESH)]
     assert sorted(seen[-1]) == ["a:1", "a:2"]
+
+
+async def test_one_that_comes_in_the_middle_of_a_look_is_seen_by_the_next(
+    place: InRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, later = scripts.run, ["a:2"]
+
+    async def then_another_comes(*args: Any) -> Any:
+        reply = await run(*args)
+        if later:
+            await put(place, later.pop())
+        return reply
+
+    monkeypatch.setattr(scripts, "run", then_another_comes)
+    await put(place, "a:1")
+    assert await place.store.filled(["a:"]) == ["a:1"]
+    assert sorted(await place.store.filled(["a:"])) == ["a:1", "a:2"]
 
 
 async def test_names_that_no_queue_can_have_are_left_out_and_what_is_no_list_holds_no_jobs(place: InRedis) -> None:
