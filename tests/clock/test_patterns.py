@@ -91,9 +91,10 @@ async def test_a_place_is_not_held_by_a_node_that_has_no_slot_for_it(world: Worl
     limit: Any = {"queues": {"exports:*": exq.Limit(fleet=2), "q": None}}
     async with working(world, export, **limit, total_concurrency=1) as full:
         await full.q.push(export.job("long", 60).on(queue="q"))
-        await trio.sleep(1)
-        async with working(world, export, **limit, node_identifier="other") as other:
-            await put(other, "a", 8, seconds=10)
+        await put(full, "a", 8, seconds=10)
+        await trio.sleep(5.5)
+        assert ("exports:a" in exports(full), world.hashes["limit:exports:a"]) == (True, {})
+        async with working(world, export, **limit, node_identifier="other"):
             await trio.sleep(45)
             assert (most["a"], tenants().count("a")) == (2, 8)
             full.node.stop(grace=0)
@@ -257,7 +258,7 @@ async def test_a_paused_queue_stays_paused_and_is_soon_not_even_asked(
         await put(site, "b")
         await trio.sleep(2 * LINGER)
         fetched.clear()
-        await trio.sleep(60)
+        await trio.sleep(60.5)
         assert (fetched, exports(site)) == ([], ["exports:*"])
         world.sets["paused"].clear()
         await site.node.lines.recheck("exports:a")  # as the signal does
