@@ -371,7 +371,8 @@ def _node(
     keys: Keys,
     connect: Callable[[], AbstractAsyncContextManager[Connections]],
 ) -> Node:
-    from .node.node import Node, Surroundings
+    from .node.node import Node
+    from .node.surroundings import Surroundings
     from .redis.limits import RedisLimits
     from .redis.store import RedisStore
     from .redis.timetable import RedisTimetable

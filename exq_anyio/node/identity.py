@@ -8,13 +8,22 @@ import secrets
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+
+from ..setting import check_node_identifier
 
 
 def default_host() -> str:
     """The host name, the part of a node id before the ``#``."""
     return socket.gethostname() or "localhost"
+
+
+def host(named: str | Callable[[], str] | None) -> str:
+    """What stands before the ``#``: what ``node_identifier`` says, by default the name of the host."""
+    if named is None:
+        return default_host()
+    return named if isinstance(named, str) else check_node_identifier(named())
 
 
 def new_token() -> str:

@@ -16,29 +16,22 @@ import logging
 import math
 import os
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import suppress
 from functools import partial
 from itertools import chain, count
 
 import anyio
-import attrs
 from anyio.abc import TaskGroup, TaskStatus
 
 from .. import _version
 from ..config import Config, QueueConfig
 from ..errors import ExqError, RedisError, RedisUnavailable
 from ..events import Event, EventKind, tell
-from ..exchange import Beat, Claim, NodeSeen
+from ..exchange import Beat, Claim
 from ..job import Job
-from ..limits import Limits
 from ..metrics import Meter
 from ..middleware import Middleware
 from ..outcome import Policy
-from ..periodic import Definition
-from ..resource import Stock
-from ..setting import check_node_identifier
-from ..timetable import Timetable
 from ..worker import Registry
 from . import heartbeat, identity, rescuer
 from .dequeuer import Line, Source
@@ -46,11 +39,12 @@ from .health import Health, examine
 from .lines import Lines
 from .performer import Performer
 from .periodic import Bell, Ticker
+from .rescues import Rescues
 from .scheduler import schedule
 from .settler import Settler
 from .signals import PAUSE_SIGNALS, QUIET_SIGNALS, STOP_SIGNALS, cancelled_jid, obey_signals
 from .stacks import all_stacks
-from .store import Store
+from .surroundings import Surroundings
 from .telling import TellingPerformer, TickTeller
 
 logger: logging.Logger = logging.getLogger("exq_anyio")
@@ -63,31 +57,6 @@ They begin anew as long as outcomes of many jobs wait to be written, and are."""
 LAST = 0.1
 """Seconds for each step after that, if it took all of them: in two seconds the end has come, with or without Redis."""
 
-FROZEN = 3600.0
-"""Seconds for which we look at what a node still does that was silent for too long: it may only have been frozen."""
-
-
-@attrs.frozen(kw_only=True)
-class Surroundings:
-    """What a node is given of the world."""
-
-    store: Store
-    """Where jobs live."""
-    open_store: Callable[[], AbstractAsyncContextManager[Store]] | None
-    """Opens another store for the heartbeat's own thread; None: the heartbeat runs in the event loop."""
-    clock: Callable[[], float]
-    """Unix seconds."""
-    chance: Callable[[], float]
-    """A random number in [0, 1)."""
-    stock: Stock = attrs.field(factory=Stock)
-    """What jobs are given beside their arguments."""
-    timetable: Timetable | None = None
-    """Where periodic jobs are; None: nobody enqueues them here."""
-    declared: Sequence[Definition] = ()
-    """The periodic jobs that the program declares."""
-    limits: Limits | None = None
-    """Where the limits are that all nodes share."""
-
 
 class Node:
     """One process that works on queues.  :meth:`run` is its task; the other methods may be called meanwhile."""
@@ -96,7 +65,7 @@ class Node:
         self.config = config
         self._around = around
         self._store = around.store
-        self.host: str = _host(config)
+        self.host: str = identity.host(config.node_identifier)
         self.claim: Claim = Claim("", "")
         self._policy = Policy(max_retries=config.max_retries, backoff=config.backoff, timestamps=config.timestamps)
         self.settler: Settler = Settler(around.store, self.claim, around.clock, self._lost)
@@ -107,9 +76,9 @@ class Node:
             self._meter, around.stock, **listeners,
         )  # fmt: skip
         self.lines: Lines = Lines(config, self._source(), around.limits)
-        self._former: dict[str, float] = {}
-        """Ids, ours and others', whose claim was lost, and until when something may still be put in their backup."""
         self._asked: Claim | None = None
+        told = (self._lost, self._tell)
+        self.rescues: Rescues = Rescues(config, around.store, self._policy, self.claim, self.host, *told)
         self._pulse = heartbeat.Pulse(config.blocked_limit)
         self._stopping = anyio.Event()
         self._grace_scope = anyio.CancelScope()
@@ -119,7 +88,6 @@ class Node:
         self._services: TaskGroup | None = None
         self._jobs: TaskGroup | None = None
         self._started = around.clock()
-        self._live = 1
         self._bell = Bell()
         self.quiet: bool = False
         """True when the node takes no more jobs."""
@@ -222,7 +190,7 @@ class Node:
                 services.start_soon(beat, self._store)
             else:
                 services.start_soon(heartbeat.in_thread, self._around.open_store, beat)
-            services.start_soon(self._watch)
+            services.start_soon(self.rescues.watch)
         if config.scheduler_enable:
             services.start_soon(schedule, self._store, self._policy, self._schedule_interval)
             if (timetable := self._around.timetable) is not None:
@@ -236,15 +204,14 @@ class Node:
 
     def _schedule_interval(self) -> float:
         # As Sidekiq does: the more nodes look, the more seldom each does, and never all at a time.
-        return self.config.scheduler_poll_timeout * max(1, self._live) * (0.5 + self._around.chance())
+        return self.config.scheduler_poll_timeout * max(1, self.rescues.live) * (0.5 + self._around.chance())
 
     # -- identity
 
     async def _enter(self) -> None:
         """Take back what dead processes of this host left, and claim the first free id."""
         _, nodes = await self._store.nodes()
-        for node in rescuer.gone_from_host(self.host, nodes):
-            await self._rescue(node, by_process=True)
+        await self.rescues.of_this_host(nodes)
         # What was asked for when a reply was lost comes first: it may be ours.
         asked = [] if self._asked is None else [self._asked]
         for wanted in chain(asked, (Claim(f"{self.host}#{number}", identity.new_token()) for number in count(1))):
@@ -263,7 +230,7 @@ class Node:
             "claim lost, running jobs are stopped: node=%s jobs=%d", self.claim.node_id, len(self.performer.running)
         )
         self.claim.token = ""
-        self._former[self.claim.node_id] = anyio.current_time() + 2 * self.config.node_limit
+        self.rescues.look_after(self.claim.node_id, 2 * self.config.node_limit)
         for run in list(self.performer.running.values()):
             run.cancel("lost")
         self._services.start_soon(self._enter_again)
@@ -325,61 +292,9 @@ class Node:
     def _beaten(self, beat: Beat) -> None:
         self._meter.written(beat.measured)
 
-    async def _watch(self) -> None:
-        """Rescue the jobs of dead nodes."""
-        watch = rescuer.Watch(self.config.foreign_dead_after)
-        while True:
-            await anyio.sleep(self.config.heartbeat_interval)
-            try:
-                await self._look(watch)
-            except RedisUnavailable:
-                await self._store.available()
-            except RedisError as error:
-                logger.error("cannot rescue: error=%s", error)
-
-    async def _rescue(self, node: NodeSeen, *, by_process: bool) -> None:
-        config = self.config
-        buried = self._buried(node.node_id)
-        moved = await rescuer.rescue(
-            self._store, node, self._policy, config.max_rescues, by_process=by_process, buried=buried
-        )
-        if moved:
-            self._tell("rescue", jobs=moved, other=node.node_id)
-
-    async def _rescue_rest(self, node_id: str) -> None:
-        buried = self._buried(node_id)
-        moved = await rescuer.finish_rescue(self._store, node_id, self._policy, self.config.max_rescues, buried)
-        if moved:
-            self._tell("rescue", jobs=moved, other=node_id)
-
-    def _buried(self, node_id: str) -> rescuer.Buried | None:
-        return (lambda job: self._tell("dead", job, other=node_id)) if self.config.listeners else None
-
     def _tell(self, kind: EventKind, job: Job | None = None, *, jobs: int = 0, other: str = "") -> None:
         event = Event(kind=kind, at=self._around.clock(), node_id=self.claim.node_id, job=job, jobs=jobs, other=other)
         tell(self.config.listeners, event)
-
-    async def _look(self, watch: rescuer.Watch) -> None:
-        token = self.claim.token
-        now, nodes = await self._store.nodes()
-        others = [node for node in nodes if node.lease.get("token") != self.claim.token]
-        if token == self.claim.token and any(node.node_id == self.claim.node_id for node in others):
-            self._lost(token)  # before our jobs are put back, of which a wait of ours might take one
-        self._live = 1 + sum(1 for node in others if node.score)
-        for node in others:
-            if node.condemned:
-                await self._rescue_rest(node.node_id)
-        for node_id, until in list(self._former.items()):
-            # What was under way when the claim was lost may put a job there after the rescue.
-            await self._rescue_rest(node_id)
-            if anyio.current_time() > until:
-                del self._former[node_id]
-        for node in rescuer.gone_from_host(self.host, others):
-            await self._rescue(node, by_process=True)
-        for node in watch.dead(now, others, anyio.current_time(), self._store.outages()):
-            await self._rescue(node, by_process=False)
-            # It may be frozen, with a wait to send that asks for no claim, and be killed before it knows.
-            self._former[node.node_id] = anyio.current_time() + FROZEN
 
     async def _obey(self, signal: str) -> None:
         word, _, rest = signal.partition(" ")
@@ -477,10 +392,3 @@ class Node:
     def _cleanup(self) -> anyio.CancelScope:
         """The time that is left for the end."""
         return anyio.CancelScope(deadline=max(self._end, anyio.current_time() + LAST))
-
-
-def _host(config: Config) -> str:
-    named = config.node_identifier
-    if named is None:
-        return identity.default_host()
-    return named if isinstance(named, str) else check_node_identifier(named())

@@ -15,7 +15,8 @@ from exq_anyio.client import Client
 from exq_anyio.config import Config
 from exq_anyio.exchange import Beat, Claim
 from exq_anyio.middleware import Middleware
-from exq_anyio.node.node import Node, Surroundings
+from exq_anyio.node.node import Node
+from exq_anyio.node.surroundings import Surroundings
 from exq_anyio.testing.limits import MemoryLimits
 from exq_anyio.testing.memory import MemoryStore
 from exq_anyio.testing.world import World

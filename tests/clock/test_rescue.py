@@ -410,4 +410,4 @@ async def test_what_a_frozen_node_still_takes_when_it_wakes_is_put_back_though_i
         await trio.sleep(20)
         assert len(world.lists["queue:backup::elsewhere#1::q"]) == 1
         await trio.sleep(3800)
-        assert site.node._former == {}
+        assert site.node.rescues._former == {}

@@ -11,7 +11,7 @@ import anyio
 import pytest
 
 import exq_anyio as exq
-from exq_anyio.node import heartbeat, lines, node, scheduler
+from exq_anyio.node import heartbeat, lines, node, rescues, scheduler
 from exq_anyio.node.settler import Settler
 
 from .scene import Scene, records, until
@@ -160,7 +160,7 @@ async def bug(*args: object, **kwargs: object) -> None:
         (heartbeat, "beat"),
         (heartbeat, "tick"),
         (node, "obey_signals"),
-        (node.Node, "_look"),
+        (rescues.Rescues, "_look"),
         (lines, "poll"),
     ],
     ids=lambda value: str(getattr(value, "__name__", value)),
