@@ -21,7 +21,7 @@ from .address import Address, Embedded, Unix
 from .client import Client, declared_periodic, template
 from .config import Config, QueueConfig
 from .errors import Interrupted, WrongMode
-from .load import load_config
+from .load import load_config, with_code
 from .middleware import Middleware, default_middleware
 from .outbox import Outbox, StandIn, stand_in
 from .resource import Stock, Supply
@@ -118,6 +118,8 @@ async def open(  # noqa: A001  # exq.open is the name that users know
         RedisError: it refused us.
     """
     settings = load_config(config, **cast("dict[str, Any]", overrides))
+    if settings.mode != {"api"}:
+        settings = with_code(settings)
     opened, ending, broken = anyio.Event(), anyio.Event(), anyio.Event()
     instances: list[Exq] = []
     leaving: BaseException | None = None

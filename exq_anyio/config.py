@@ -276,7 +276,8 @@ class Config:
     """Retries of a job that sets none itself, until it is dead."""
 
     backoff: Callable[..., float | None] | None = attrs.field(default=None, converter=as_callable)
-    """(job, error) -> seconds until the next retry.  None: as Sidekiq, growing with the fourth power."""
+    """(job, error) -> seconds until the next retry; also as ``module:name``.  None: as Sidekiq, growing with the fourth
+    power."""
 
     dead_max_jobs: int = attrs.field(default=10_000, converter=as_integer, metadata=between(0, math.inf))
     """Dead jobs that are kept; the oldest go first.  0: none."""
@@ -322,14 +323,16 @@ class Config:
     None: the host name."""
 
     middleware: tuple[Callable[..., object], ...] | None = attrs.field(default=None, converter=as_middleware)
-    """Async context managers around each job, the first one outermost.  None: ``exq.default_middleware``."""
+    """Async context managers around each job, the first one outermost; one, or a list of them, also as ``module:name``.
+    None: ``exq.default_middleware``."""
 
     client_middleware: tuple[Callable[..., object], ...] = attrs.field(default=(), converter=as_client_middleware)
     """Async context managers around each enqueue, given the :class:`~exq_anyio.spec.JobSpec`; the first outermost.
-    What one yields, if it is a JobSpec, is enqueued instead."""
+    What one yields, if it is a JobSpec, is enqueued instead.  Also as ``module:name``."""
 
     listeners: tuple[Callable[..., object], ...] = attrs.field(default=(), converter=as_client_middleware)
-    """What is told of all that happens to jobs and nodes: functions of an :class:`~exq_anyio.events.Event`."""
+    """What is told of all that happens to jobs and nodes: functions of an :class:`~exq_anyio.events.Event`; also as
+    ``module:name``."""
 
     threads: int = attrs.field(default=100, converter=as_integer, metadata=between(1, 10_000))
     """Threads of one node for workers that are no ``async def``, over all its queues."""

@@ -13,6 +13,7 @@ import attrs
 
 from .config import Config
 from .errors import ConfigError
+from .resource import find_named
 from .setting import check_key, is_reference, type_name
 
 #: Variables that begin with ``EXQ_`` and are no settings of a Config.
@@ -27,7 +28,7 @@ OTHER_VARIABLES = frozenset(
 FILES = ("exq.toml", "pyproject.toml")
 
 #: Settings that are code, and so can be said neither in the environment nor in a file.
-_CODE_ONLY = frozenset({"backoff", "client_middleware", "listeners", "middleware", "queue_adapter"})
+_CODE_ONLY = frozenset({"queue_adapter"})
 
 
 @attrs.frozen
@@ -50,8 +51,8 @@ def load_config(
     *config* is one of
 
     - None: the environment, ``EXQ_`` and the name of a setting in capitals: ``EXQ_URL``, ``EXQ_CONCURRENCY=10``,
-      ``EXQ_QUEUES=mail:10,default``.  Only ``backoff``, ``middleware``, ``client_middleware`` and ``queue_adapter``
-      have no variable, as they are code.  An empty variable counts as unset, but an empty ``EXQ_NAMESPACE`` means no
+      ``EXQ_QUEUES=mail:10,default``.  What is code is named, ``EXQ_MIDDLEWARE=tasks:timing``; only
+      ``queue_adapter`` has no variable.  An empty variable counts as unset, but an empty ``EXQ_NAMESPACE`` means no
       prefix.
       A variable whose name is almost that of a setting is an error; ``EXQ_LOG_LEVEL`` is none, and read elsewhere.
     - a path: a TOML file, its top-level keys, or the table ``[tool.exq]`` of a ``pyproject.toml``; the environment
@@ -81,6 +82,34 @@ def load_config(
         case _:
             raise ConfigError("config", f"must be a Config, a mapping, a path or None, not {type_name(config)}")
     return _built(_merged(given, _from_program(overrides)), environ)
+
+
+def with_code(config: Config) -> Config:
+    """*config* with the code itself where it is given by its name; a name may stand for a list of middlewares.
+
+    Raises:
+        ConfigError: it cannot be imported, or is nothing to be called.
+    """
+    found: dict[str, Any] = {}
+    for key in ("middleware", "client_middleware", "listeners"):
+        given = getattr(config, key) or ()
+        if any(isinstance(part, str) for part in given):
+            found[key] = [code for part in given for code in _code(key, part)]
+    backoff: object = config.backoff
+    if isinstance(backoff, str):
+        (found["backoff"],) = _code("backoff", backoff)
+    return attrs.evolve(config, **found) if found else config
+
+
+def _code(key: str, part: object) -> tuple[object, ...]:
+    if not isinstance(part, str):
+        return (part,)
+    found = find_named(key, part)
+    several = tuple(found) if isinstance(found, list | tuple) and key != "backoff" else (found,)
+    for code in several:
+        if not callable(code):
+            raise ConfigError(key, f"{part!r} is nothing to be called, but {type_name(code)}")
+    return several
 
 
 def find_file(directory: str | os.PathLike[str]) -> Path | None:

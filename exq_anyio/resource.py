@@ -210,12 +210,22 @@ def _check_need(one: AnyResource, name: str, kind: object, before: Mapping[objec
         )
 
 
-def _named(name: str) -> AnyResource:
+def find_named(key: str, name: str) -> object:
+    """What *name*, ``module:name``, stands for.
+
+    Raises:
+        ConfigError: for the setting *key*: there is no such thing, or its module cannot be imported.
+    """
     module, _, path = name.partition(":")
     try:
         found: object = functools.reduce(getattr, path.split("."), importlib.import_module(module))
     except Exception as error:
-        raise ConfigError("resources", f"cannot import {name!r} (module:name): {error}") from error
+        raise ConfigError(key, f"cannot import {name!r} (module:name): {error}") from error
+    return found
+
+
+def _named(name: str) -> AnyResource:
+    found = find_named("resources", name)
     if not isinstance(found, Resource):
         raise ConfigError("resources", f"{name!r} is no resource; make it one with @exq.resource")
     return found

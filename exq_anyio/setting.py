@@ -23,6 +23,9 @@ from .resource import AnyResource, Resource
 
 Mode: TypeAlias = Literal["default", "enqueuer", "api"]
 
+Code: TypeAlias = Callable[..., object] | str
+"""Something to call, or its name, ``module:name``."""
+
 _MODES = frozenset({"default", "enqueuer", "api"})
 _WORDS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
 _MAX_NAME = 255
@@ -264,26 +267,34 @@ def as_modes(value: str | Iterable[str]) -> frozenset[Mode]:
     return frozenset(cast("tuple[Mode, ...]", modes))
 
 
-def as_callable(value: Callable[..., float | None] | None) -> Callable[..., float | None] | None:
-    """Something to call, or None."""
-    if value is not None and not callable(value):
-        raise ValueError(f"must be callable, not {type_name(value)}")
-    return value
+def as_callable(value: Callable[..., float | None] | str | None) -> Callable[..., float | None] | None:
+    """Something to call, or None.  A name stands for it until the instance is opened, which finds it."""
+    if value is not None and not _is_code(value):
+        raise ValueError(f"must be callable, or a name (module:name), not {_shown(value)}")
+    return cast("Callable[..., float | None] | None", value)
 
 
-def as_middleware(value: Iterable[Callable[..., object]] | None) -> tuple[Callable[..., object], ...] | None:
-    """A list of things to call, or None."""
+def as_middleware(value: Iterable[Code] | str | None) -> tuple[Callable[..., object], ...] | None:
+    """A list of things to call, or None; for names see :func:`as_callable`."""
     if value is None:
         return None
     for part in (stack := as_listed(value)):
-        if not callable(part):
-            raise ValueError(f"must be a list of callables, {type_name(part)} is none")
+        if not _is_code(part):
+            raise ValueError(f"must be a list of callables, or of names (module:name); {_shown(part)} is none")
     return cast("tuple[Callable[..., object], ...]", stack)
 
 
-def as_client_middleware(value: Iterable[Callable[..., object]]) -> tuple[Callable[..., object], ...]:
-    """A list of things to call, perhaps empty."""
+def as_client_middleware(value: Iterable[Code] | str) -> tuple[Callable[..., object], ...]:
+    """A list of things to call, perhaps empty; for names see :func:`as_callable`."""
     return as_middleware(value) or ()
+
+
+def _is_code(value: object) -> bool:
+    return ":" in value if isinstance(value, str) else callable(value)
+
+
+def _shown(value: object) -> str:
+    return repr(value) if isinstance(value, str) else type_name(value)
 
 
 def as_workers(value: Iterable[object] | str | None) -> tuple[object, ...] | None:

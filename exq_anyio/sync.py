@@ -21,7 +21,7 @@ import attrs
 from .app import open  # noqa: A004  # exq.open is the name that users know
 from .client import Client
 from .config import Config
-from .load import load_config
+from .load import load_config, with_code
 from .outbox import REDIS, StandIn, in_context, stand_in
 from .worker import Registry
 
@@ -230,7 +230,7 @@ async def _live(config: Config, test: StandIn | None, up: Future[_Line]) -> None
         if test is None:
             client = await stack.enter_async_context(open(config))
         else:
-            workers = Registry.build(config.workers, config.imports)
+            config, workers = with_code(config), Registry.build(config.workers, config.imports)
             client = Client(config, workers, test.outbox(config, workers, None), test.clock)
         line = _Line(
             pid=os.getpid(),

@@ -28,7 +28,7 @@ from ..client import ClientMiddleware
 from ..config import Config
 from ..events import Event, Listener
 from ..job import Job, new_jid
-from ..load import load_config
+from ..load import load_config, with_code
 from ..middleware import Middleware, default_middleware
 from ..outcome import Halt
 from ..spec import JobSpec
@@ -57,7 +57,7 @@ def instrument(
     Raises:
         ConfigError: a setting is wrong.
     """
-    settings = load_config(config, **cast("dict[str, Any]", overrides))
+    settings = with_code(load_config(config, **cast("dict[str, Any]", overrides)))
     tracer = trace.get_tracer("exq_anyio", __version__, tracer_provider)
     meter = metrics.get_meter("exq_anyio", __version__, meter_provider)
     stack = default_middleware if settings.middleware is None else settings.middleware
