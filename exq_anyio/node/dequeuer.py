@@ -11,7 +11,6 @@ import math
 from collections import Counter, OrderedDict
 from collections.abc import Callable
 from time import monotonic
-from typing import Protocol
 
 import anyio
 import attrs
@@ -20,7 +19,7 @@ from ..errors import LostClaim, MalformedPayload, RedisError, RedisUnavailable
 from ..exchange import Claim, Move
 from ..job import Job, encode, new_jid
 from ..outcome import Policy, Settlement, malformed, push_back
-from .reserving import Reserving
+from .reserving import Dequeuer, Reserving
 from .settler import Settler
 from .shared import Shared, ask_all
 from .store import Store
@@ -45,28 +44,6 @@ Whatever else may have changed meanwhile is told: a pause by a signal, a claim t
 
 NEVER = ("", -math.inf)
 """Stands for a look that has not been taken."""
-
-
-class Dequeuer(Protocol):
-    """Decides whether a queue may be polled now, and how many jobs may be taken from it (Exq's Dequeue behaviour)."""
-
-    async def available(self) -> int:
-        """How many jobs may be taken now; 0 when none, and it is asked again after a job ends or a second passes."""
-
-    def dispatched(self, job: Job) -> None:
-        """*job* has been taken and starts."""
-
-    def processed(self, job: Job) -> None:
-        """*job* has ended well, or has gone back to its queue."""
-
-    def failed(self, job: Job) -> None:
-        """*job* has failed."""
-
-    async def stop(self) -> None:
-        """It is not asked any more: the queue is given up, or has another dequeuer.
-
-        Jobs that still run tell their end all the same.
-        """
 
 
 class LocalLimit:

@@ -14,10 +14,11 @@ from anyio.abc import TaskGroup
 from ..config import Config, QueueConfig
 from ..errors import ConfigError, RedisError, RedisUnavailable
 from ..limits import Limit, Limits
-from .dequeuer import Dequeuer, Line, LocalLimit, Source, poll
+from .dequeuer import Line, LocalLimit, Source, poll
 from .heartbeat import Capsule
 from .limited import Limited
 from .patterns import INTERVAL, LINGER, Pattern, Patterns
+from .reserving import Dequeuer
 from .shared import Shared
 
 logger: logging.Logger = logging.getLogger("exq_anyio")

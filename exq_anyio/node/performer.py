@@ -31,9 +31,10 @@ from ..middleware import Middleware, Run, current_run, through
 from ..outcome import Dead, Discard, Halt, Policy, Settlement, Snooze, failed_job, judge, push_back
 from ..resource import Stock
 from ..worker import BoundWorker, Registry
-from .dequeuer import Dequeuer, Line
+from .dequeuer import Line
 from .exhausted import tell_exhausted
 from .rescuer import CROWD
+from .reserving import Dequeuer
 from .settler import Settler
 from .store import Store
 

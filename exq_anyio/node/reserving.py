@@ -1,4 +1,4 @@
-"""What a poller asks of a dequeuer that reserves what it says is available."""
+"""What a poller asks of a dequeuer, and of one that reserves what it says is available."""
 
 from __future__ import annotations
 
@@ -6,6 +6,28 @@ from abc import ABC, abstractmethod
 from typing import Protocol
 
 from ..job import Job
+
+
+class Dequeuer(Protocol):
+    """Decides whether a queue may be polled now, and how many jobs may be taken from it (Exq's Dequeue behaviour)."""
+
+    async def available(self) -> int:
+        """How many jobs may be taken now; 0 when none, and it is asked again after a job ends or a second passes."""
+
+    def dispatched(self, job: Job) -> None:
+        """*job* has been taken and starts."""
+
+    def processed(self, job: Job) -> None:
+        """*job* has ended well, or has gone back to its queue."""
+
+    def failed(self, job: Job) -> None:
+        """*job* has failed."""
+
+    async def stop(self) -> None:
+        """It is not asked any more: the queue is given up, or has another dequeuer.
+
+        Jobs that still run tell their end all the same.
+        """
 
 
 class Reserving(ABC):
