@@ -87,10 +87,6 @@ MOST_IDLE = 100
 """Tasks that stay to wait for the next job, after many have run at a time."""
 
 
-BRIEF = 0.05
-"""Seconds of a run in a thread that other threads are likely to end together with."""
-
-
 class Performer:
     """Performs the jobs of a node, each in a task that may then perform another one.
 
@@ -196,8 +192,7 @@ class Performer:
             return
         if run.line.near_head(run.number):
             settlement = attrs.evolve(settlement, near_head=True)
-        in_thread = run.turn.locked() and run.took < BRIEF and self._threads.borrowed_tokens > 0
-        self._settler.submit(settlement, partial(self._written, run, settlement), in_thread)
+        self._settler.submit(settlement, partial(self._written, run, settlement))
 
     def _written(self, run: Running, settlement: Settlement, was_there: bool) -> None:
         failed = settlement.failed == 1

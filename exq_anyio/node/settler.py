@@ -28,11 +28,6 @@ GROUP_LIMIT = 500
 REFUSED_PAUSE = 1.0
 """Seconds until an outcome that Redis refused is tried again."""
 
-GATHERED = 50
-"""Outcomes in a group that does not wait for more of them."""
-
-GATHER = 0.0005
-"""Seconds for which a smaller one waits, if it has jobs that end one by one: see :meth:`Settler.submit`."""
 
 Written: TypeAlias = Callable[[bool], None]
 """Called when an outcome is written: true if its payload was in the backup queue, false if it was not."""
@@ -56,8 +51,6 @@ class Settler:
         self._on_lost = on_lost
         self._groups: deque[_Group] = deque()
         self._arrived = anyio.Event()
-        self._gathers = False
-        """True while the newest outcome is likely to be followed by others."""
         self._refused: list[_Group] = []
         self._again_at = 0.0
 
@@ -71,14 +64,11 @@ class Settler:
         """Whether outcomes wait that are not on their way yet."""
         return bool(self._groups)
 
-    def submit(self, settlement: Settlement, written: Written, gathers: bool = False) -> None:
-        """Have *settlement* written, and *written* called then; it *gathers* if others are about to end as it did.
+    def submit(self, settlement: Settlement, written: Written) -> None:
+        """Have *settlement* written, and *written* called then.
 
         No task waits for it: waking one for each job costs more than the rest of its way (measured 2 to 7 µs a job).
-        Each thread that ends its job wakes the event loop, which would write the outcomes one by one, and take as many
-        jobs, while no thread gets on: a moment's patience doubles what threads do on Trio (measured 3,000 to 6,500/s).
         """
-        self._gathers = gathers
         groups = self._groups
         if not groups or len(groups[-1].settlements) >= GROUP_LIMIT:
             groups.append(_Group())
@@ -108,8 +98,6 @@ class Settler:
         while True:
             await self._arrival()
             while self._groups:
-                if self._gathers and len(self._groups[0].settlements) < GATHERED:
-                    await anyio.sleep(GATHER)
                 group = self._groups.popleft()
                 if not await self._write(group):
                     # One of them met a key that somebody broke; the others need not wait for it.
