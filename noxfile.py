@@ -43,6 +43,8 @@ def tests(session: nox.Session) -> None:
     if session.posargs:
         session.run("pytest", *session.posargs)
         return
+    # Every branch is covered by far fewer random steps and moments than pytest alone takes.
+    session.env.update(EXQ_STATEFUL_STEPS="500", EXQ_MOMENTS="50")
     _cover(session, [], "--omit", "exq_anyio/cli/*,exq_anyio/contrib/*,exq_anyio/testing/*,exq_anyio/ui/*")
 
 
@@ -83,7 +85,7 @@ def types(session: nox.Session) -> None:
 def apps(session: nox.Session) -> None:
     """The examples for other people's frameworks."""
     session.install("--quiet", "--editable", ".[test]", *group("apps"))
-    session.run("pytest", "tests/apps", *session.posargs)
+    session.run("pytest", "--quiet", "--numprocesses", "2", "tests/apps", *session.posargs)
 
 
 @nox.session
@@ -92,7 +94,8 @@ def docs(session: nox.Session) -> None:
     session.install("--quiet", "--editable", ".[test,ui,telemetry]", *group("docs"), *group("apps"))
     options = ["-W", "--keep-going", "-n", "-E", "-q", "-b", "html", "-d", str(HERE / ".nox" / "doctrees")]
     session.run("sphinx-build", *options, "docs", str(HERE / ".nox" / "site"))
-    session.run("pytest", "-m", "", "tests/test_docs.py", "tests/test_examples.py", *session.posargs)
+    paths = ["tests/test_docs.py", "tests/test_examples.py"]
+    session.run("pytest", "--quiet", "--numprocesses", "2", "-m", "", *paths, *session.posargs)
 
 
 @nox.session

@@ -32,7 +32,9 @@ async def test_each_tick_is_performed_once_with_several_nodes(scene: Scene) -> N
         await until(lambda: len(ticks) >= 10)
 
     assert set(ticks.values()) == {1}
-    assert max(ticks) - min(ticks) == pytest.approx(0.1 * (len(ticks) - 1))
+    # A machine that stalls misses some, which are skipped.
+    since_first = [(tick - min(ticks)) / 0.1 for tick in ticks]
+    assert since_first == pytest.approx([round(number) for number in since_first])
 
 
 async def test_one_is_added_seen_run_paused_resumed_and_removed(scene: Scene) -> None:
