@@ -34,8 +34,7 @@ async def main() -> None:
     """However many nodes do this, two exports of a customer run at a time; here three of all customers together."""
     queues = {"exports:*": exq.Limit(fleet=2)}
     async with exq.open(url="embedded://", queues=queues, total_concurrency=3) as q:
-        await q.enqueue_all(export.job("acme", part) for part in range(120))
-        await q.push(export.job("globex", 0))
+        await q.enqueue_all([*(export.job("acme", part) for part in range(120)), export.job("globex", 0)])
         with anyio.fail_after(20):
             await all_done.wait()
         print("taken from:", *sorted(q.subscriptions()))
