@@ -15,6 +15,8 @@ import exq_anyio as exq
 
 from .scene import Scene, until
 
+pytestmark = pytest.mark.long
+
 
 class Watched:
     """A worker that notes who began, and how many ran at a time."""

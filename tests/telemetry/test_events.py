@@ -287,7 +287,7 @@ async def test_a_listener_that_fails_costs_no_job_and_no_other_listener(
 async def test_where_nobody_listens_nothing_is_told(scene: Scene) -> None:
     async with scene.open(work) as q:
         assert type(q._node.performer) is Performer  # type: ignore[union-attr]
-        assert q._node._buried("x") is None  # type: ignore[union-attr]
+        assert q._node.rescues._buried("x") is None  # type: ignore[union-attr]
     assert TickTeller.build([], [lambda spec: spec], time.time) is None
     async with scene.open(work, listeners=[print]) as q:
         assert type(q._node.performer) is TellingPerformer  # type: ignore[union-attr]
