@@ -43,8 +43,7 @@ def tests(session: nox.Session) -> None:
     if session.posargs:
         session.run("pytest", *session.posargs)
         return
-    # Every branch is covered by far fewer random steps and moments than pytest alone takes.
-    session.env.update(EXQ_STATEFUL_STEPS="500", EXQ_MOMENTS="50")
+    session.env["EXQ_MOMENTS"] = "50"  # every branch is covered by far fewer than pytest alone takes
     _cover(session, [], "--omit", "exq_anyio/cli/*,exq_anyio/contrib/*,exq_anyio/testing/*,exq_anyio/ui/*")
 
 

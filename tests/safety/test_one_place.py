@@ -31,7 +31,7 @@ from .model import SCORED, Broken, Full, Late, Lease, Lost, Model, Refusal
 from .shapes import ENDINGS, GHOST, NAMELESS, POLICY, QUEUES, SHAPES, Shape, settlement
 from .world import DEAD_MAX, DEAD_TIMEOUT, NAMESPACE, NODES, Dump, World, world
 
-STEPS = int(os.environ.get("EXQ_STATEFUL_STEPS", "2000"))
+STEPS = int(os.environ.get("EXQ_STATEFUL_STEPS", "600"))
 MANY_RESCUES = 2
 Action = Callable[[], Awaitable[Any]]
 Effect = Callable[[Model], Any]
