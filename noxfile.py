@@ -43,7 +43,6 @@ def tests(session: nox.Session) -> None:
     if session.posargs:
         session.run("pytest", *session.posargs)
         return
-    session.env["EXQ_MOMENTS"] = "50"  # every branch is covered by far fewer than pytest alone takes
     _cover(session, [], "--omit", "exq_anyio/cli/*,exq_anyio/contrib/*,exq_anyio/testing/*,exq_anyio/ui/*")
 
 

@@ -28,7 +28,7 @@ from exq_anyio.redis.embedded import EmbeddedServer
 
 from .ledger import Ledger, Record, Remains, remains
 
-MOMENTS = int(os.environ.get("EXQ_MOMENTS", "200"))
+MOMENTS = int(os.environ.get("EXQ_MOMENTS", "80"))
 ONE = os.environ.get("EXQ_MOMENT")
 LANES = 4
 """Moments at a time: one spends most of its time waiting."""
