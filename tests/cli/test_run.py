@@ -182,6 +182,27 @@ def test_what_no_option_gives_is_read_from_the_environment(
     assert stderr.read_text() == ""
 
 
+def test_a_file_names_code_of_the_workers_module(start: Start, shell: Shell, client: Client, namespace: str) -> None:
+    shell.path("around.py").write_text(
+        "from contextlib import asynccontextmanager\n"
+        "from pathlib import Path\n\n\n"
+        "@asynccontextmanager\n"
+        "async def mark(job):\n"
+        "    Path('marked').write_text(job.worker)\n"
+        "    yield\n\n\n"
+        "def told(event):\n"
+        "    Path(event.kind).touch()\n"
+    )
+    shell.path("exq.toml").write_text('middleware = ["around:mark"]\nlisteners = ["around:told"]\n')
+    start()
+    client.lpush(
+        f"{namespace}:queue:default", json.dumps({"class": "nap", "args": [0, str(shell.path("a"))], "jid": "j"})
+    )
+    until(lambda: client.get(f"{namespace}:stat:processed") == "1", "the job is counted")
+    assert shell.path("marked").read_text() == "nap"
+    until(shell.path("stop").exists, "its end is told")
+
+
 def test_each_record_is_one_line_that_a_terminal_does_not_obey(
     start: Start, shell: Shell, client: Client, namespace: str
 ) -> None:

@@ -12,13 +12,12 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 import attrs
 import pytest
-from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import invariant, rule
 
 from exq_anyio.errors import LostClaim, RedisError, RedisFull, WrongType
 from exq_anyio.exchange import Beat, Claim, Fetched, Move, NodeSeen, SortedSet
@@ -29,7 +28,8 @@ from exq_anyio.outcome import Settlement
 from .ledger import name_of
 from .model import SCORED, Broken, Full, Late, Lease, Lost, Model, Refusal
 from .shapes import ENDINGS, GHOST, NAMELESS, POLICY, QUEUES, SHAPES, Shape, settlement
-from .world import DEAD_MAX, DEAD_TIMEOUT, NAMESPACE, NODES, Dump, World, world
+from .steps import Stepping, run_steps
+from .world import DEAD_MAX, DEAD_TIMEOUT, NAMESPACE, NODES, Dump
 
 STEPS = int(os.environ.get("EXQ_STATEFUL_STEPS", "600"))
 MANY_RESCUES = 2
@@ -78,12 +78,8 @@ steps = st.sampled_from([kind for kind, (often, _) in KINDS.items() for _ in ran
 )
 
 
-class OnePlace(RuleBasedStateMachine):
+class OnePlace(Stepping):
     """The steps.  Each is made on the server and on the model, and must give the same answer, or the same refusal."""
-
-    world: ClassVar[World]
-    made: ClassVar[Counter[str]]
-    """How often each kind of step had which outcome."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -478,17 +474,4 @@ def _lease(lease: Lease) -> dict[str, str]:
 @pytest.mark.slow
 @pytest.mark.timeout(600 + STEPS)  # of which shrinking a failure takes most
 def test_every_job_is_in_exactly_one_place(anyio_backend_name: str) -> None:
-    rounds = settings(
-        max_examples=10,
-        stateful_step_count=60,
-        phases=(Phase.generate, Phase.shrink),
-        deadline=None,
-        database=None,
-        print_blob=True,
-        suppress_health_check=list(HealthCheck),
-    )
-    with world(anyio_backend_name) as opened:
-        OnePlace.world, OnePlace.made = opened, Counter()
-        while OnePlace.made["steps"] < STEPS:
-            run_state_machine_as_test(OnePlace, settings=rounds)
-    print(f"{anyio_backend_name}: {OnePlace.made}")
+    run_steps(OnePlace, anyio_backend_name, STEPS, examples=10)

@@ -12,12 +12,11 @@ from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import invariant, rule
 
 import exq_anyio as exq
 from exq_anyio.api.jobs import Jobs
@@ -34,7 +33,8 @@ from exq_anyio.spec import UniqueUntil
 from exq_anyio.upkeep import Place
 
 from .locks import Unique, Uniques
-from .world import NAMESPACE, NODES, World, world
+from .steps import Stepping, run_steps
+from .world import NAMESPACE, NODES
 
 STEPS = int(os.environ.get("EXQ_STATEFUL_STEPS", "500"))
 TOKENS = ("t0", "t1", "t2", "t3")
@@ -100,12 +100,8 @@ steps = st.sampled_from([kind for kind, (often, _) in KINDS.items() for _ in ran
 )
 
 
-class UniqueJobs(RuleBasedStateMachine):
+class UniqueJobs(Stepping):
     """The steps.  Each is made on the server, and what the guide says of it is noted at the job."""
-
-    world: ClassVar[World]
-    made: ClassVar[Counter[str]]
-    """How often which step was made, and how often it did something."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -328,17 +324,4 @@ def _settlement(payload: bytes, ended: object) -> Settlement:
 @pytest.mark.slow
 @pytest.mark.timeout(600 + STEPS)  # of which shrinking a failure takes most
 def test_a_unique_lock_is_held_by_one_job_until_its_end_and_no_longer(anyio_backend_name: str) -> None:
-    rounds = settings(
-        max_examples=5,
-        stateful_step_count=60,
-        phases=(Phase.generate, Phase.shrink),
-        deadline=None,
-        database=None,
-        print_blob=True,
-        suppress_health_check=list(HealthCheck),
-    )
-    with world(anyio_backend_name) as opened:
-        UniqueJobs.world, UniqueJobs.made = opened, Counter()
-        while UniqueJobs.made["steps"] < STEPS:
-            run_state_machine_as_test(UniqueJobs, settings=rounds)
-    print(f"{anyio_backend_name}: {UniqueJobs.made}")
+    run_steps(UniqueJobs, anyio_backend_name, STEPS, examples=5)
