@@ -12,7 +12,7 @@
 """
 
 from ._version import __version__
-from .app import Exq, open, serve  # noqa: A004  # exq.open is the name that users know
+from .app import Exq, open  # noqa: A004  # exq.open is the name that users know
 from .config import Config, QueueConfig
 from .errors import (
     ArgumentError,
@@ -40,6 +40,7 @@ from .limits import Limit, Rate
 from .middleware import Middleware, default_middleware, job_result, log_jobs, worker_job
 from .outcome import Dead, Discard, Halt, Snooze, sidekiq_backoff
 from .periodic import Cron, Every, Periodic
+from .process import serve
 from .resource import Resource, given, resource
 from .spec import JobOptions, JobSpec
 from .sync import Sync, sync

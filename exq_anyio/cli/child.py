@@ -94,7 +94,7 @@ class Child:
                 return
 
     async def _do(self, word: bytes) -> None:
-        node = node_of(self.instance) if self.instance is not None else None
+        node = node_of(self.instance, "serve") if self.instance is not None else None
         if node is None:
             if word in (STOP, NOW):
                 os.kill(os.getpid(), signal.SIGTERM)  # it is still coming up

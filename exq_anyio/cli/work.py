@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, NoReturn, TypeAlias
 import anyio
 import click
 
-from .. import app
+from .. import process
+from ..app import Exq
 from ..errors import ExqError
 from ..worker import Registry
 from .child import Child
@@ -63,16 +64,16 @@ def ease_collector() -> None:
 
 
 async def _serve(config: Config, probes: Probes | None) -> bool:
-    notifier, instances = Notifier(os.environ), list[app.Exq]()
+    notifier, instances = Notifier(os.environ), list[Exq]()
     if probes is not None:
         probes(lambda: [instance.health() for instance in instances] or [None])
 
-    def opened(instance: app.Exq) -> None:
+    def opened(instance: Exq) -> None:
         instances.append(instance)
         notifier.ready()
 
     watched = partial(_watched, notifier) if notifier.watchdog else None
-    return await _beside(watched, partial(app.serve, config, last_resort=leave, on_open=opened))
+    return await _beside(watched, partial(process.serve, config, last_resort=leave, on_open=opened))
 
 
 async def _watched(notifier: Notifier) -> None:
@@ -83,7 +84,7 @@ async def _watched(notifier: Notifier) -> None:
 
 
 async def _serve_child(config: Config, child: Child) -> bool:
-    return await _beside(child.obey, partial(app.serve, config, last_resort=leave, on_open=child.opened))
+    return await _beside(child.obey, partial(process.serve, config, last_resort=leave, on_open=child.opened))
 
 
 async def _beside(

@@ -17,7 +17,7 @@ import pytest
 import trio
 
 import exq_anyio as exq
-from exq_anyio import app
+from exq_anyio import process
 from exq_anyio.node import node, settler
 from exq_anyio.redis.store import RedisStore
 
@@ -266,9 +266,9 @@ async def test_many_jobs_all_go_back_however_long_it_takes(scene: Scene, monkeyp
 
 
 def test_the_last_resort_waits_while_jobs_go_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(app, "PATIENCE", 0.2)
+    monkeypatch.setattr(process, "PATIENCE", 0.2)
     left, began = threading.Event(), time.monotonic()
-    served = app._Served(last_resort=left.set)
+    served = process._Served(last_resort=left.set)
     served.node = SimpleNamespace(unburdened=began + 0.3)  # type: ignore[assignment]  # all that is asked of it
     served.time_out(0)
     assert left.wait(10)

@@ -13,8 +13,8 @@ import anyio
 import attrs
 from django.core.management.base import BaseCommand, CommandError
 
-from .....app import serve
 from .....errors import ExqError
+from .....process import serve
 from .....worker import Registry
 from ...database import tend_connections
 from ...enqueue import queue
