@@ -153,7 +153,8 @@ def acl(session: nox.Session) -> None:
     """All tests that use a server, as the user that SECURITY.md gives a worker."""
     session.install("--quiet", "--editable", ".[test]")
     paths = ["api", "contract", "exq", "faults", "redis", "safety", "testing", "wire", "test_sync.py", "servers"]
-    several = ["tests/faults/test_failover.py", "tests/servers/test_cluster.py"]  # servers that log in to each other
+    # Servers that log in to each other, or know no such user.
+    several = ["tests/faults/test_failover.py", "tests/faults/test_silence.py", "tests/servers/test_cluster.py"]
     arguments = session.posargs or ["--numprocesses", "2", *(f"tests/{path}" for path in paths)]
     session.run("pytest", *arguments, *(f"--ignore={path}" for path in several), env={"EXQ_ACL": "1"})
 

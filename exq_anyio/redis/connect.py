@@ -24,7 +24,8 @@ import coredis.exceptions as refused
 from anyio.abc import TaskGroup
 from coredis.connection import BaseConnection
 
-from ..errors import ExqError, LostClaim, RedisError, RedisFull, RedisUnavailable, WrongType
+from ..errors import ExqError, RedisError, RedisUnavailable
+from .refusals import translate
 
 logger: logging.Logger = logging.getLogger("exq_anyio")
 
@@ -42,24 +43,6 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
 
 CALM = 10.0
 """Seconds without trouble after which the pauses begin small again."""
-
-_AWAY = (
-    "READONLY",
-    "LOADING",
-    "MASTERDOWN",
-    "CLUSTERDOWN",
-    "TRYAGAIN",
-    "BUSY ",
-    "MISCONF",
-    "NOREPLICAS",
-    "max number of clients",
-    "instance state changed",  # to those who wait with a blocking command, when it becomes a replica
-)
-"""Answers that mean: not now.  The command was not executed."""
-
-
-_NOT_ALLOWED = ("ACL failure in script", "The user executing the script can't")
-"""Answers of a script whose user may not do what it does: Valkey's and Redis's."""
 
 
 class Where(Protocol):
@@ -231,7 +214,7 @@ class Connections:
                             raise TimeoutError from error
                         raise
             except BaseException:
-                _close_buffers(connection)
+                close_buffers(connection)
                 raise
         except Exception as error:
             await anyio.lowlevel.checkpoint_if_cancelled()  # coredis makes an error of a cancellation
@@ -314,7 +297,7 @@ async def open_connections(where: Where, dial: Dial, *, log_level: int = logging
             tasks.cancel_scope.cancel()
 
 
-def _close_buffers(connection: BaseConnection) -> None:
+def close_buffers(connection: BaseConnection) -> None:
     """Close what coredis leaves open of a connection that never came up: Python warns of it."""
     for buffer in ("write", "push_message", "streamed_message"):
         for end in ("in", "out"):
@@ -326,72 +309,5 @@ def closed() -> ExqError:
     return ExqError("this instance is closed: use it inside the block that opened it")
 
 
-def translate(error: Exception, address: str, *, maybe_done: bool) -> ExqError:
-    """An error of coredis, or of the system, as one of ours."""
-    text = str(error)
-    match error:
-        case ExqError():
-            return error
-        case TimeoutError():
-            problem = "no answer in time; is it a Redis there, and is it overloaded or cut off?"
-            return RedisUnavailable(address, problem, maybe_done=maybe_done)
-        case refused.InvalidResponse() | refused.ProtocolError():
-            problem = f"what answers there is no Redis ({_first_words(text)}); check the address"
-            return RedisUnavailable(address, problem, maybe_done=maybe_done)
-        case refused.BusyLoadingError():
-            return RedisUnavailable(address, "it is still loading its data")
-        case refused.ReadOnlyError():
-            return RedisUnavailable(address, "it is a read-only replica; connect to the primary")
-        case refused.RedisClusterError():
-            # MOVED, ASK, CLUSTERDOWN, TRYAGAIN: whose our keys are is asked again at the next connection.
-            return RedisUnavailable(address, "this node of the cluster does not serve our keys now")
-        case refused.AuthenticationError():
-            # What it says for a wrong password is long; without one, it explains HELLO.
-            wanted = "HELLO must be" in text or "NOAUTH" in text
-            problem = "it wants a password" if wanted else "it refuses the user or password"
-            return RedisError(address, f"{problem}; check username and password")
-        case refused.AuthorizationError():
-            return _not_allowed(text, address)
-        case refused.ConnectionError() | OSError():
-            return RedisUnavailable(address, _cause(error), maybe_done=maybe_done)
-        case refused.ResponseError() | refused.RedisError():
-            return _answer(text, address)
-        case _:
-            return RedisUnavailable(address, f"no Redis answers there ({type(error).__name__})", maybe_done=maybe_done)
-
-
-def _answer(text: str, address: str) -> ExqError:
-    if "EXQTYPE " in text:
-        expected, found, key = text.partition("EXQTYPE ")[2].split(" ", 2)
-        return WrongType(address, key.partition(" script:")[0], found, expected)
-    if "EXQLOST" in text:
-        return LostClaim("this node")
-    if "OOM " in text:
-        return RedisFull(address, "it is at maxmemory and takes no more; free memory or raise maxmemory")
-    if any(word in text for word in _NOT_ALLOWED):
-        return _not_allowed(text, address)
-    if any(word in text for word in _AWAY):
-        return RedisUnavailable(address, f"it cannot serve now: {_first_words(text)}")
-    return RedisError(address, _first_words(text))
-
-
-def _not_allowed(text: str, address: str) -> RedisError:
-    return RedisError(address, f"the user may not do this ({_first_words(text)}); see the documented ACL rules")
-
-
 def _forbidden(error: RedisError) -> bool:
     return isinstance(error.__cause__, refused.AuthorizationError)
-
-
-def _cause(error: BaseException) -> str:
-    """The deepest reason in one line: coredis wraps what the system said."""
-    while (deeper := error.__cause__) is not None:
-        error = deeper
-    if isinstance(error, TimeoutError):
-        return "no connection in time; check the address and that the server runs"
-    text = _first_words(str(error)) or type(error).__name__
-    return f"{text}; check the address and that the server runs"
-
-
-def _first_words(text: str) -> str:
-    return text.splitlines()[0][:200] if text else ""

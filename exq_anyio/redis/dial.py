@@ -21,7 +21,8 @@ from coredis.exceptions import ConnectionError as Unreachable
 
 from ..address import Address, Cluster, Hosts, Sentinel, Tcp, Unix
 from ..errors import ConfigError
-from .connect import Dial
+from .connect import Dial, close_buffers
+from .refusals import reason
 
 
 def dialer(address: Address, namespace: str, *, client_name: str = "exq_anyio") -> Dial:
@@ -114,35 +115,53 @@ async def _found(find: Callable[[], Awaitable[tuple[str, int]]], options: dict[s
 
 async def _primary(sentinel: Sentinel, options: dict[str, Any]) -> tuple[str, int]:
     """The primary that the first sentinel to answer names."""
+    silent = list[str]()
     for host in sentinel.hosts:
-        reply = await _ask(host, options, b"SENTINEL GET-MASTER-ADDR-BY-NAME", sentinel.group)
+        try:
+            reply = await _ask(host, options, b"SENTINEL GET-MASTER-ADDR-BY-NAME", sentinel.group)
+        except Unreachable as error:
+            silent.append(str(error))
+            continue
         if reply:
             name, port = cast("list[bytes]", reply)
             return name.decode(), int(port)
-    raise Unreachable(f"no sentinel answers that knows the group {sentinel.group!r}")
+    raise _nobody(f"no sentinel answers that knows the group {sentinel.group!r}", silent)
 
 
 async def _owner(hosts: Hosts, key: str, options: dict[str, Any]) -> tuple[str, int]:
     """The primary of the slot that *key* is in, from the first node to answer."""
+    silent = list[str]()
     for host in hosts:
-        slot = await _ask(host, options, b"CLUSTER KEYSLOT", key)
-        for first, last, primary, *_ in cast("list[list[Any]]", await _ask(host, options, b"CLUSTER SLOTS") or []):
+        try:
+            slot = await _ask(host, options, b"CLUSTER KEYSLOT", key)
+            ranges = await _ask(host, options, b"CLUSTER SLOTS")
+        except Unreachable as error:
+            silent.append(str(error))
+            continue
+        for first, last, primary, *_ in cast("list[list[Any]]", ranges):
             if first <= cast("int", slot) <= last:
                 return (primary[0].decode() if primary[0] else host[0]), primary[1]
-    raise Unreachable("no node of the cluster answers that knows where our keys are")
+    raise _nobody("no node of the cluster answers that knows where our keys are", silent)
+
+
+def _nobody(what: str, silent: list[str]) -> Unreachable:
+    return Unreachable(": ".join([what, *filter(None, ["; ".join(silent)])]))
 
 
 async def _ask(place: tuple[str, int], options: dict[str, Any], command: bytes, *args: str) -> object:
-    """The answer of one server to one question, None if there is none."""
+    """The answer of one server to one question; raises Unreachable, with the place and why there is none."""
     connection = await _tcp(place, options)
+    failure: BaseException = TimeoutError()
     try:
-        with anyio.fail_after(options["connect_timeout"]):
+        with anyio.fail_after(options["connect_timeout"]) as deadline:
             async with anyio.create_task_group() as tasks:
                 try:
                     await tasks.start(connection.run)
                     return await connection.create_request(command, *args, decode=False)
                 finally:
                     tasks.cancel_scope.cancel()
-    except* Exception:
-        pass
-    return None
+    except* Exception as errors:
+        if not deadline.cancel_called:  # coredis makes an error of a cancellation
+            failure = errors
+    close_buffers(connection)
+    raise Unreachable(f"{place[0]}:{place[1]}: {reason(failure)}")
