@@ -11,6 +11,7 @@ All proxies live in one event loop in a thread of its own, so that they serve pr
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
@@ -68,10 +69,10 @@ class Proxy:
     def __init__(self, network: Network, upstream: str) -> None:
         self._network = network
         self._upstream = upstream
-        self._server: asyncio.Server | None = None
+        self._listener: socket.socket | None = None
+        self._links: dict[asyncio.Task[None], list[asyncio.StreamWriter]] = {}
         self._open = asyncio.Event()
         self._open.set()
-        self._writers: set[asyncio.StreamWriter] = set()
         self._left: int | None = None
         self.port: int = 0
         """Where it listens."""
@@ -126,42 +127,69 @@ class Proxy:
         self.accept()
 
     async def _accept(self) -> None:
-        if self._server is None:
-            self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
-            self.port = self._server.sockets[0].getsockname()[1]
+        if self._listener is None:
+            self._listener = socket.create_server(("127.0.0.1", self.port), backlog=128)
+            self._listener.setblocking(False)
+            self.port = self._listener.getsockname()[1]
+            asyncio.get_running_loop().add_reader(self._listener, self._take, self._listener)
 
     async def _refuse(self) -> None:
-        if self._server is not None:
-            self._server.close()
-            self._server = None
+        if self._listener is not None:
+            asyncio.get_running_loop().remove_reader(self._listener)
+            self._listener.close()
+            self._listener = None
         self._cut()
 
-    def _cut(self) -> None:
-        for writer in list(self._writers):
-            writer.transport.abort()
+    def _take(self, listener: socket.socket) -> None:
+        """Accept who waits.
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.accepted += 1
+        Not with `asyncio.start_server`: closed between the accept and the next round of the loop, it forgets that
+        connection, and closes it when the garbage collector finds it (CPython's gh-109564).
+        """
         try:
-            up_reader, up_writer = await asyncio.open_unix_connection(self._upstream)
+            connection, _ = listener.accept()
         except OSError:
-            writer.transport.abort()  # nobody listens behind us
-            return
-        both = {writer, up_writer}
-        self._writers |= both
+            return  # has left already
+        self.accepted += 1
+        ends: list[asyncio.StreamWriter] = []
+        link = asyncio.get_running_loop().create_task(self._link(connection, ends))
+        self._links[link] = ends
+
+        def ended(link: asyncio.Task[None]) -> None:
+            del self._links[link]
+            connection.close()  # of one that was cut before it began
+
+        link.add_done_callback(ended)
+
+    def _cut(self) -> None:
+        for link, ends in self._links.items():
+            for end in ends:
+                end.transport.abort()
+            link.cancel()
+
+    async def _link(self, connection: socket.socket, ends: list[asyncio.StreamWriter]) -> None:
+        """Forward between *connection* and the server until either is gone; what is open is put into *ends*."""
         try:
-            pumps = (
-                asyncio.create_task(self._pump(reader, up_writer)),
-                asyncio.create_task(self._pump(up_reader, writer)),
-            )
-            await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
-            for pump in pumps:
-                pump.cancel()
-            await asyncio.gather(*pumps, return_exceptions=True)
-        finally:
-            self._writers -= both
-            for end in both:
+            reader, writer = await asyncio.open_connection(sock=connection)
+            ends.append(writer)
+            up_reader, up_writer = await asyncio.open_unix_connection(self._upstream)
+            ends.append(up_writer)
+            async with asyncio.TaskGroup() as pumps:
+                both = {
+                    pumps.create_task(self._pump(reader, up_writer)),
+                    pumps.create_task(self._pump(up_reader, writer)),
+                }
+                _, rest = await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+                for pump in rest:
+                    pump.cancel()
+            for end in ends:
                 end.close()
+                await end.wait_closed()  # what is on its way to it arrives, or it is cut
+        except OSError:
+            pass  # nobody listens behind us, or somebody is gone
+        finally:
+            for end in ends:
+                end.transport.abort()
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError):
