@@ -100,8 +100,10 @@ class _Served:
         assert self.last_resort is not None
         if self.node is not None and time.monotonic() - self.node.unburdened < PATIENCE:
             self.time_out(0)
-        else:
-            self.last_resort()
+            return
+        if self.node is not None:
+            self.node.name_unended()  # a job that blocks the event loop has kept the node from it
+        self.last_resort()
 
 
 async def _obey(signals: AsyncIterator[signal.Signals], served: _Served, tasks: TaskGroup) -> None:

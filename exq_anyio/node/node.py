@@ -83,6 +83,7 @@ class Node:
         self._stopping = anyio.Event()
         self._grace_scope = anyio.CancelScope()
         self._end = 0.0
+        self._named = False
         self.unburdened: float = -math.inf
         """When, at the end, some of many outcomes that waited were written (seconds of ``time.monotonic``)."""
         self._services: TaskGroup | None = None
@@ -374,14 +375,19 @@ class Node:
         with self._cleanup() as cleanup:
             await self.lines.unsubscribe_all()
             await self.lines.drained(partial(self._prolong, cleanup))
-        for run in self.performer.running.values():
-            if run.scope is None:
-                logger.error(
-                    "outcome is not written, the job is recovered: jid=%s worker=%s", run.job.jid, run.job.worker
-                )
-            else:
-                logger.error("job does not end, it stays for recovery: jid=%s worker=%s", run.job.jid, run.job.worker)
+        self.name_unended()
         jobs.cancel_scope.cancel()
+
+    def name_unended(self) -> None:
+        """Log, once, which jobs have not come to their end; from any thread."""
+        if self._named:
+            return
+        self._named = True
+        for job, scope in [(run.job, run.scope) for run in list(self.performer.running.values())]:
+            if scope is None:
+                logger.error("outcome is not written, the job is recovered: jid=%s worker=%s", job.jid, job.worker)
+            else:
+                logger.error("job does not end, it stays for recovery: jid=%s worker=%s", job.jid, job.worker)
 
     def _prolong(self, cleanup: anyio.CancelScope) -> None:
         """Some outcomes were written: if others wait, they have as much time as these."""

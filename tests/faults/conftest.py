@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -124,10 +124,14 @@ class Crew:
     def ledger(self) -> Path:
         return self.directory / "ledger"
 
-    def push(self, worker: str, *jobs: list[object], queue: str = "default") -> None:
+    def release(self) -> None:
+        """Let all that `hold` end, now and later."""
+        self.ledger.with_name("ledger.released").touch()
+
+    def push(self, worker: str, *jobs: Sequence[object], queue: str = "default") -> None:
         """Put jobs in, the first argument of each being its name and its jid."""
         payloads = [
-            encode({"class": worker, "args": job, "jid": job[0], "queue": queue, "retry": True})  # type: ignore[dict-item]  # JSON of mixed values
+            encode({"class": worker, "args": list(job), "jid": job[0], "queue": queue, "retry": True})  # type: ignore[arg-type]  # JSON of mixed values
             for job in jobs
         ]
         self.client.sadd(f"{self.namespace}:queues", queue)
