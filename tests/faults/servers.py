@@ -53,7 +53,7 @@ def server(*options: str, config: str = "") -> Iterator[Server]:
 
 @contextmanager
 def watched() -> Iterator[tuple[Server, Server, Server]]:
-    """A primary, its replica, and a sentinel that takes the primary for dead after half a second."""
+    """A primary, its replica, and a sentinel with more patience than a test, which is told when the primary is dead."""
     with (
         server("--repl-diskless-sync-delay", "0") as primary,
         server("--replicaof", "127.0.0.1", str(primary.port)) as replica,
@@ -61,7 +61,7 @@ def watched() -> Iterator[tuple[Server, Server, Server]]:
         until(lambda: replica.client.info("replication")["master_link_status"] == "up", "the replica follows")
         config = (
             f"sentinel monitor ours 127.0.0.1 {primary.port} 1\n"
-            "sentinel down-after-milliseconds ours 500\nsentinel failover-timeout ours 3000\n"
+            "sentinel down-after-milliseconds ours 60000\nsentinel failover-timeout ours 3000\n"
         )
         with server(config=config) as sentinel:
             until(lambda: sentinel.client.sentinel_master("ours")["num-slaves"] == 1, "the sentinel knows the replica")

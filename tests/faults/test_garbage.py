@@ -60,6 +60,7 @@ async def test_random_bytes_stop_no_node_and_are_all_dead(
         dead_max_jobs=2 * COUNT,
         scheduler_poll_timeout=0.05,
         heartbeat_interval=0.1,
+        missed_heartbeats_allowed=1000,
     ) as q:
         await q.enqueue("default", last)
         await q.enqueue_in("default", 0.2, last)
@@ -114,6 +115,7 @@ async def test_random_bytes_for_names_fields_and_signals_stop_no_node_and_no_pag
         workers=[last],
         node_identifier="host",
         heartbeat_interval=0.02,
+        missed_heartbeats_allowed=1000,
         scheduler_poll_timeout=0.02,
     ) as q:
         with anyio.fail_after(30):
