@@ -101,9 +101,11 @@ class _Served:
         if self.node is not None and time.monotonic() - self.node.unburdened < PATIENCE:
             self.time_out(0)
             return
-        if self.node is not None:
-            self.node.name_unended()  # a job that blocks the event loop has kept the node from it
-        self.last_resort()
+        try:
+            if self.node is not None:
+                self.node.name_unended()  # a job that blocks the event loop has kept the node from it
+        finally:
+            self.last_resort()
 
 
 async def _obey(signals: AsyncIterator[signal.Signals], served: _Served, tasks: TaskGroup) -> None:

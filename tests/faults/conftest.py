@@ -131,7 +131,7 @@ class Crew:
     def push(self, worker: str, *jobs: Sequence[object], queue: str = "default") -> None:
         """Put jobs in, the first argument of each being its name and its jid."""
         payloads = [
-            encode({"class": worker, "args": list(job), "jid": job[0], "queue": queue, "retry": True})  # type: ignore[arg-type]  # JSON of mixed values
+            encode({"class": worker, "args": list(job), "jid": job[0], "queue": queue, "retry": True})  # type: ignore[arg-type,dict-item]  # JSON of mixed values
             for job in jobs
         ]
         self.client.sadd(f"{self.namespace}:queues", queue)
