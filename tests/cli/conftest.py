@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import pty
 import signal
@@ -46,14 +47,25 @@ async def nap(seconds: float, path: str) -> None:
     Path(path + ".done").touch()
 
 @exq.worker
+async def hold(path: str) -> None:
+    Path(path).touch()
+    while not released(path):
+        await anyio.sleep(0.02)
+    Path(path + ".done").touch()
+
+def released(path: str) -> bool:
+    return Path(path + ".released").exists()
+
+@exq.worker
 def block(seconds: float, path: str) -> None:
     Path(path).touch()
     time.sleep(seconds)
 
 @exq.worker
-async def hog(seconds: float, path: str) -> None:
+async def hog(path: str) -> None:
     Path(path).touch()
-    time.sleep(seconds)
+    while not released(path):
+        time.sleep(0.02)
 
 @exq.worker
 async def spawn(path: str) -> None:
@@ -138,6 +150,10 @@ class Shell:
 
     def path(self, name: str) -> Path:
         return self.directory / name
+
+    def release(self, name: str) -> None:
+        """Let the job that holds the file *name* end."""
+        self.path(f"{name}.released").touch()
 
 
 @pytest.fixture(params=["asyncio", "trio"])
@@ -225,6 +241,7 @@ class Terminal:
     def __init__(self, shell: Shell, *args: str) -> None:
         self.screen, its_end = pty.openpty()
         self.said = ""
+        self._decoder = codecs.getincrementaldecoder("utf-8")()  # what is read may end within a character
         self.process = subprocess.Popen(
             [EXQ, *args],
             cwd=shell.directory,
@@ -244,23 +261,27 @@ class Terminal:
 
     def more(self) -> None:
         """Read more of what is written."""
-        self.said += self._read() or pytest.fail(f"it ended, and said {self.said!r}")
+        if not self._read():
+            pytest.fail(f"it ended, and said {self.said!r}")
 
     def type(self, text: str) -> None:
         os.write(self.screen, text.encode())
 
     def ends(self) -> int:
-        while more := self._read():
-            self.said += more
+        while self._read():
+            pass
         os.close(self.screen)
         assert "Traceback" not in self.said
         return self.process.wait(20)
 
-    def _read(self) -> str:
+    def _read(self) -> bool:
+        """Read what there is; whether more may come."""
         try:
-            return os.read(self.screen, 10_000).decode()
+            read = os.read(self.screen, 10_000)
         except OSError:  # Linux says so when the other end is closed
-            return ""
+            return False
+        self.said += self._decoder.decode(read)
+        return bool(read)
 
 
 @pytest.fixture(autouse=True)

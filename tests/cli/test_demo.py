@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,12 +38,10 @@ main.main()
 def temporary(tmp_path: Path) -> Iterator[dict[str, str]]:
     """An environment whose temporary directory is empty again in the end: nothing of a server is left."""
     # Under /tmp, for the path of a Unix socket is short.
-    directory = Path(f"/tmp/d{os.getpid()}")
-    directory.mkdir()
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("EXQ_")}
-    yield {**environment, "TMPDIR": str(directory)}
-    until(lambda: list(directory.iterdir()) == [], "the directory of the server is gone")
-    directory.rmdir()
+    with tempfile.TemporaryDirectory(prefix="d", dir="/tmp") as directory:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("EXQ_")}
+        yield {**environment, "TMPDIR": directory}
+        until(lambda: list(Path(directory).iterdir()) == [], "the directory of the server is gone")
 
 
 def figures(text: str) -> dict[str, tuple[int, int]]:
@@ -60,7 +59,7 @@ def test_it_shows_a_thousand_jobs_whose_figures_add_up(backend: str, temporary: 
     )
     took = time.monotonic() - began
     assert (done.returncode, done.stderr) == (0, "")
-    assert took < 15
+    assert took < 30  # it takes three on an idle machine; retries as people have them would take half a minute
     # 978 quick, 10 slow and 5 sync jobs and a scheduled one run once; 5 run three times, and so does the one that dies.
     assert figures(done.stdout) == {
         "processed (runs, failed ones too)": (1012, 1012),

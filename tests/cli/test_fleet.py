@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import re
 import signal
 import time
 from collections import Counter
@@ -18,8 +19,8 @@ from .test_processes import Supervised, enqueue, processed, supervise
 
 __all__ = ["supervise"]
 
-SOON = 1.0
-"""Seconds within which it must take effect."""
+SOON = 10.0
+"""Seconds within which it must take effect: in a moment, but on a busy machine; without signals after half a minute."""
 
 
 @pytest.fixture
@@ -29,7 +30,18 @@ def backend() -> str:
 
 @pytest.fixture
 def fleet(supervise: Callable[..., Supervised]) -> Supervised:
-    return supervise("--queue", "default:10", count=4)
+    seldom = {"EXQ_HEARTBEAT_INTERVAL": "30", "EXQ_POLL_TIMEOUT": "60"}
+    return supervise("--queue", "default:10", count=4, env=seldom)
+
+
+def until_all_have_looked(client: Client, namespace: str) -> None:
+    """Return when each process has asked, from now on, whether it may take jobs."""
+    found = re.compile(rf"EVALSHA .* {namespace}:queue:backup::(\S+)::default ", re.IGNORECASE)
+    looked, deadline = set[str](), time.monotonic() + SOON
+    with client.monitor() as monitor:
+        while len(looked) < 4:
+            assert time.monotonic() < deadline, f"only {looked} have looked"
+            looked.update(found.findall(monitor.next_command()["command"]))
 
 
 def started(shell: Shell) -> list[tuple[float, str]]:
@@ -50,7 +62,7 @@ def test_running_jobs_are_cancelled_wherever_they_are(
     until(lambda: client.zcard(f"{namespace}:dead") == 4, "they are dead")
     took = time.monotonic() - before
     print(f"cancelled and dead after {took:.3f} s")
-    assert took < SOON + 0.5  # the command itself takes some of it
+    assert took < SOON
     dead = [json.loads(payload) for payload in client.zrange(f"{namespace}:dead", 0, -1)]
     assert {job["jid"] for job in dead} == set(jids)
     assert {job["error_message"] for job in dead} == {"Canceled"}
@@ -63,9 +75,9 @@ def test_a_paused_queue_is_paused_for_all_and_resumed_for_all(
     enqueue(client, namespace, "mark", marks, 0, times=20)
     until(lambda: processed(client, namespace) == 20, "they work")
     assert typed("pause", "default")[0] == 0
-    time.sleep(SOON)  # until then a wait that is under way may still bring one
+    until_all_have_looked(client, namespace)  # until then a wait that is under way may still bring one
     enqueue(client, namespace, "mark", marks, 0, times=20)
-    time.sleep(0.3)
+    until_all_have_looked(client, namespace)
     assert len(started(shell)) == 20
     assert typed("resume", "default")[0] == 0
     resumed = time.monotonic()
@@ -93,4 +105,10 @@ def test_a_rolling_restart_under_load_loses_nothing_and_is_not_noticed(
     instants = sorted(at for at, _ in begun)
     gap = max(later - earlier for earlier, later in itertools.pairwise(instants))
     print(f"{len(pushed)} jobs, {instants[-1] - instants[0]:.1f} s, longest time without a start {gap:.3f} s")
-    assert gap < SOON
+    assert fewest_at_work(fleet.log()) == 4
+
+
+def fewest_at_work(log: str) -> int:
+    """How many took jobs at the worst moment, once all were up."""
+    changes = (("node is up" in line) - ("node is stopping" in line) for line in log.splitlines())
+    return min(list(itertools.accumulate(change for change in changes if change))[3:])

@@ -114,10 +114,15 @@ async def test_structlog_has_the_job_and_its_own_context(valkey: EmbeddedServer,
         structlog.PrintLogger(), processors=[structlog.contextvars.merge_contextvars, add_job, keep]
     )
 
+    bound, all_bound = list[int](), anyio.Event()
+
     @exq.worker(name="Binds")
     async def binds(user: int) -> None:
         structlog.contextvars.bind_contextvars(user=user)
-        await anyio.sleep(0.05)
+        bound.append(user)
+        if len(bound) == 3:
+            all_bound.set()
+        await all_bound.wait()
         log.info("bound")
 
     async with exq.open(url=valkey.url, namespace=namespace, workers=[binds]) as q:

@@ -14,7 +14,7 @@ def added(typed: Typed) -> None:
     """Two of them."""
     nightly = ("nightly", "Reports::Daily", '["eu"]', "--cron", "0 3 * * *", "--timezone", "Europe/Berlin")
     assert typed("periodic", "add", *nightly) == (0, "added: nightly, 0 3 * * * (Europe/Berlin)\n", "")
-    assert typed("periodic", "add", "sweep", "sweep", "--every", "600", "--queue", "low")[0] == 0
+    assert typed("periodic", "add", "sweep", "sweep", "--every", "36000", "--queue", "low")[0] == 0
 
 
 def test_where_there_are_none_that_is_said(typed: Typed) -> None:
@@ -42,7 +42,11 @@ def test_all_are_shown_with_their_times(typed: Typed) -> None:
         "-",
         "paused",
     ]
-    assert (sweep[:6], sweep[6][0], sweep[7:]) == (["sweep", "every", "600", "s", "sweep", "low"], "+", ["-", "added"])
+    assert (sweep[:6], sweep[6][0], sweep[7:]) == (
+        ["sweep", "every", "36000", "s", "sweep", "low"],
+        "+",
+        ["-", "added"],
+    )
 
 
 @pytest.mark.usefixtures("added")

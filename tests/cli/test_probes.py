@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import urllib.request
 from collections.abc import Callable
+from types import SimpleNamespace
 from urllib.error import HTTPError
 
 import anyio
@@ -91,20 +92,22 @@ def test_a_port_that_is_taken_is_an_error_that_names_it() -> None:
 # How a node is
 
 
-async def test_a_queue_that_is_not_looked_at_is_a_problem_unless_redis_is_away() -> None:
-    line, pulse = Line("mail", LocalLimit(10)), Pulse(10)
+async def test_a_queue_that_is_not_looked_at_is_a_problem_unless_redis_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr("exq_anyio.node.health.time", SimpleNamespace(monotonic=lambda: now))
+    line, pulse = Line("mail", LocalLimit(10)), Pulse(10, seen=now)
 
     def problem(*, redis: bool = True) -> str:
         return examine("h#1", [line], pulse, poll_timeout=5, quiet=False, redis=redis).problem
 
-    line.turned = time.monotonic() - 14
+    line.turned = now - 14.9
     assert problem() == ""
-    line.turned = time.monotonic() - 16
+    line.turned = now - 16
     assert problem() == "queue mail has not been looked at for 16 s"
     assert problem(redis=False) == ""
     line.ending = True
     assert problem() == ""
-    pulse.seen = time.monotonic() - 11
+    pulse.seen = now - 11
     assert problem(redis=False) == "the event loop has been blocked for 11 s"
     await anyio.lowlevel.checkpoint()
 
@@ -150,7 +153,7 @@ def test_a_job_that_blocks_the_event_loop_too_long_is_seen_while_it_does(
         process = subprocess.Popen(
             [EXQ, "run", "jobs", "--health-port", "0"],
             cwd=shell.directory,
-            env={**shell.environment, "EXQ_BLOCKED_LIMIT": "1.5"},
+            env={**shell.environment, "EXQ_BLOCKED_LIMIT": "3"},
             stderr=file,
         )
     worker = Worker(process, shell.path("stderr"))
@@ -158,10 +161,11 @@ def test_a_job_that_blocks_the_event_loop_too_long_is_seen_while_it_does(
         worker.until_up()
         where = port(worker)
         assert get(where, "/livez")[0] == 200
-        enqueue(client, namespace, "hog", 4, str(shell.path("a")))
+        enqueue(client, namespace, "hog", str(shell.path("a")))
         until(shell.path("a").exists, "the job has begun")
         until(lambda: get(where, "/livez")[0] == 503, "it is seen")
         assert "the event loop has been blocked for " in get(where, "/livez")[1]
+        shell.release("a")
         until(lambda: get(where, "/livez")[0] == 200, "and is over")
     finally:
         process.kill()

@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 
 import pytest
@@ -53,10 +52,12 @@ def test_a_job_is_done_and_term_ends_the_process_with_status_0(
 def test_a_job_that_ends_within_the_shutdown_timeout_is_done(
     start: Start, shell: Shell, client: Client, namespace: str
 ) -> None:
-    worker = start("--shutdown-timeout", "15")
-    enqueue(shell, "nap", 0.5, str(shell.path("a")))
+    worker = start("--shutdown-timeout", "60")
+    enqueue(shell, "hold", str(shell.path("a")))
     began(shell, "a")
     worker.signal(signal.SIGTERM)
+    until(lambda: "node is stopping" in worker.log(), "it says that it stops")
+    shell.release("a")
     assert worker.ends() == 0
     assert shell.path("a.done").exists()
     assert waiting(client, namespace) == []
@@ -96,11 +97,12 @@ def test_after_tstp_the_running_job_goes_on_and_no_other_is_taken(
     start: Start, shell: Shell, client: Client, namespace: str
 ) -> None:
     worker = start("--shutdown-timeout", "0.1")
-    enqueue(shell, "nap", 1, str(shell.path("first")))
+    enqueue(shell, "hold", str(shell.path("first")))
     began(shell, "first")
     worker.signal(signal.SIGTSTP)
     until(lambda: "quiet" in worker.log(), "it says that it is quiet")
     second = enqueue(shell, "nap", 0, str(shell.path("second")))
+    shell.release("first")
     until(shell.path("first.done").exists, "the running job has ended")
     assert worker.process.poll() is None
     assert waiting(client, namespace) == [second]
@@ -241,11 +243,9 @@ def _line_of(shell: Shell, text: str) -> int:
 
 def fails(shell: Shell, status: int, *args: str, env: dict[str, str] | None = None) -> str:
     """What is said on stderr by a command that fails with *status*."""
-    began = time.monotonic()
     done = shell.run(*args, env=env or {})
     assert (done.returncode, done.stdout) == (status, ""), done.stderr
     assert "Traceback" not in done.stderr
-    assert time.monotonic() - began < 10
     return done.stderr
 
 

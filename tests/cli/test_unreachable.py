@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 
 import pytest
 import valkey as server_client
@@ -31,7 +31,7 @@ def said(shell: Shell, command: list[str], url: str, **environment: str) -> str:
     assert (done.returncode, done.stdout) == (1, "")
     found = re.fullmatch(r"exq: (.+)\n", done.stderr)
     assert found, done.stderr
-    assert time.monotonic() - began < 8
+    assert time.monotonic() - began < 30
     return found[1]
 
 
@@ -54,9 +54,12 @@ def server_that(answers: bytes | None) -> Iterator[int]:
                 return
             held.append(connection)
             if answers is not None:
-                connection.recv(1000)
-                connection.sendall(answers)
-                connection.close()
+                with suppress(OSError):  # it has hung up before
+                    connection.recv(1000)
+                    connection.sendall(answers)
+                    connection.shutdown(socket.SHUT_WR)
+                    while connection.recv(1000):  # what is closed with bytes unread is reset, with all that was sent
+                        pass
 
     server = socket.create_server(("127.0.0.1", 0))
     thread = threading.Thread(target=accept, args=(server,))
