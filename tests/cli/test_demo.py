@@ -147,18 +147,15 @@ def in_terminal(command: list[str], environment: dict[str, str]) -> tuple[str, i
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_clears_everything_away(backend: str, number: signal.Signals, temporary: dict[str, str]) -> None:
-    process = subprocess.Popen(
-        [EXQ, "demo", "--backend", backend], env=temporary, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    assert process.stderr is not None
-    with process.stdout as out, process.stderr as err:
-        while "processed" not in out.readline():
-            pass
+    command = [EXQ, "demo", "--backend", backend, "--jobs", "20000"]  # so that it is at work for some seconds
+    with subprocess.Popen(command, env=temporary, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert any("processed" in line for line in process.stdout)
         process.send_signal(number)
-        assert "It adds up" not in out.read()
-        assert err.read().strip() == "exq: interrupted"
-    assert process.wait(20) == 130
+        out, err = process.communicate(timeout=20)
+    assert "It adds up" not in out
+    assert err.strip() == "exq: interrupted"
+    assert process.returncode == 130
 
 
 def test_fewer_jobs_than_there_are_kinds_is_a_wrong_usage(shell: Shell) -> None:
