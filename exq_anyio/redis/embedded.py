@@ -28,6 +28,9 @@ START_TIMEOUT = 10.0
 STOP_TIMEOUT = 5.0
 """Seconds from SIGTERM to SIGKILL."""
 
+STOPPED_TIMEOUT = 10.0
+"""Seconds for which the end of a block waits for its server to be gone: SIGKILL comes well before."""
+
 _SOCKET = "valkey.sock"
 _LOG = "valkey.log"
 LONGEST_SOCKET_PATH = 103
@@ -143,8 +146,8 @@ async def embedded_server(*, extra: Mapping[str, str] | None = None) -> AsyncIte
             await anyio.to_thread.run_sync(server.wait_until_up, abandon_on_cancel=True)
             yield server
         finally:
-            # A cancelled caller must not leave a process behind; SIGKILL comes well before this deadline.
-            with anyio.move_on_after(2 * STOP_TIMEOUT, shield=True):
+            # A cancelled caller must not leave a process behind.
+            with anyio.move_on_after(STOPPED_TIMEOUT, shield=True):
                 await anyio.to_thread.run_sync(server.stop, abandon_on_cancel=True)
 
 
