@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
@@ -15,12 +14,19 @@ import pytest
 import exq_anyio as exq
 from exq_anyio.api import Api, BusyJob, Cancelled
 from exq_anyio.errors import InvalidQueue
+from exq_anyio.node import dequeuer
 
 from ..exq.scene import Scene, until
 from .conftest import NOW, Site, decoded, job
 
-PROMPT = 1.0
-"""Seconds within which every effect has to be there."""
+PROMPT = 10.0
+"""Seconds within which every effect has to be there.  Whoever did not hear of it would look after 30, or 60."""
+
+
+@pytest.fixture(autouse=True)
+def seldom(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nodes ask a paused queue again only when they are told to."""
+    monkeypatch.setattr(dequeuer, "RECHECK", 60.0)
 
 
 class Work:
@@ -94,7 +100,7 @@ async def test_a_signal_is_sent_as_sidekiq_sends_it(site: Site, act: str, signal
     assert await site.state() == {
         **before, "vm-signals": [signal, signal], "host#1-signals": [signal], "vm:28795:000d11a0dd6f-signals": [signal],
     }  # fmt: skip
-    assert 55 < await site.redis.ttl(site.key("vm-signals")) <= 60
+    assert 30 < await site.redis.ttl(site.key("vm-signals")) <= 60
 
 
 async def test_signals_that_are_ours_alone_go_to_no_other_program(site: Site) -> None:
@@ -155,28 +161,22 @@ async def test_nodes_that_wait_for_jobs_take_none_of_a_paused_queue_and_take_the
         assert (await api.queue("q")).size == 2
         # Every node has asked, and was told that the queue is paused.
         assert work.began == []
-        started = time.monotonic()
         await api.resume("q")
-        await until(lambda: sorted(work.began) == ["a", "b"])
-        assert time.monotonic() - started < PROMPT / 2
+        await until(lambda: sorted(work.began) == ["a", "b"], PROMPT)
         await waiting(scene, 3)
 
 
 async def test_resuming_wakes_nodes_at_once(scene: Scene) -> None:
     work = Work()
     async with fleet(scene, work, 1) as (q,):
-        took: list[float] = []
         for number in range(5):
+            work.began.clear()
             await waiting(scene, 1)
             await q.api.pause("q")
             await waiting(scene, 0)
             await q.enqueue("q", "sleep", [str(number)])
-            started = time.monotonic()
             await q.api.resume("q")
-            await until(lambda: len(work.began) == len(took) + 1)
-            took.append(time.monotonic() - started)
-        # Without a signal each would have waited for the rest of a second.
-        assert sum(took) < 1.5
+            await until(lambda: work.began, PROMPT)
 
 
 async def test_a_pause_that_is_taken_back_at_once_leaves_nodes_working(scene: Scene) -> None:
@@ -187,13 +187,11 @@ async def test_a_pause_that_is_taken_back_at_once_leaves_nodes_working(scene: Sc
             await one.api.pause("q")
             await one.api.resume("q")
             await one.enqueue("q", "sleep", [str(number)])
-        with anyio.fail_after(5):
-            await until(lambda: len(work.began) == 20)
+        await until(lambda: len(work.began) == 20, PROMPT)
         # The signals are all obeyed, and none unblocks more than the wait that it met: another one is heard.
         assert await unblocked(scene) - before <= 2 * 2 * 20 * 2
         assert await one.api.quiet("host1#1") == ["host1#1"]
-        with anyio.fail_after(2):
-            await until(lambda: not two.subscriptions())
+        await until(lambda: not two.subscriptions(), PROMPT)
 
 
 async def test_other_queues_go_on_while_one_is_paused(scene: Scene) -> None:
@@ -226,11 +224,9 @@ async def test_one_node_is_quieted_and_another_stopped_at_once(scene: Scene) -> 
     work = Work()
     async with fleet(scene, work, 3) as (one, two, three):
         await waiting(scene, 3)
-        started = time.monotonic()
         await one.api.quiet("host1#1")
         await one.api.stop("host2#1")
-        await until(lambda: not two.subscriptions() and not three.subscriptions())
-        assert time.monotonic() - started < PROMPT
+        await until(lambda: not two.subscriptions() and not three.subscriptions(), PROMPT)
         assert one.subscriptions() == {"q": 100}
         await waiting(scene, 1)
 
@@ -239,7 +235,7 @@ async def test_all_nodes_are_quieted(scene: Scene) -> None:
     work = Work()
     async with fleet(scene, work, 3) as nodes:
         assert await nodes[0].api.quiet() == ["host0#1", "host1#1", "host2#1"]
-        await until(lambda: not any(node.subscriptions() for node in nodes))
+        await until(lambda: not any(node.subscriptions() for node in nodes), PROMPT)
 
 
 # Cancel
@@ -255,7 +251,6 @@ async def test_a_running_job_is_cancelled_wherever_it_runs(scene: Scene, signal:
     async with fleet(scene, work, 3, concurrency=1) as nodes:
         jids = [await nodes[0].enqueue("q", "sleep", [str(number)]) for number in range(3)]
         await until(lambda: len(work.began) == 3)
-        started = time.monotonic()
         if signal == "ours":
             told = await nodes[0].api.cancel(jids[1])
             assert told.nodes == ("host0#1", "host1#1", "host2#1")
@@ -263,8 +258,7 @@ async def test_a_running_job_is_cancelled_wherever_it_runs(scene: Scene, signal:
             text = "CANCEL:" + json.dumps({"jid": jids[1], "pid": "#PID<0.162.0>"})
             for number in range(3):
                 await scene.redis.lpush(scene.key(f"host{number}#1-signals"), [text])
-        await until(lambda: _dead(nodes[0].api, 1))
-        assert time.monotonic() - started < PROMPT
+        await until(lambda: _dead(nodes[0].api, 1), PROMPT)
         assert work.cancelled == ["1"]
         (record,) = await cancelled(nodes[0].api)
         assert (record["jid"], record["error_class"], record["error_message"], record["retry_count"]) == (
@@ -293,8 +287,7 @@ async def test_a_cancelled_job_that_waits_in_a_thread_is_dead_at_once(scene: Sce
             jid = await q.enqueue("q", "block", ["a"])
             await until(began.is_set)
             await q.api.cancel(jid)
-            with anyio.fail_after(PROMPT):
-                await until(lambda: _dead(q.api, 1))
+            await until(lambda: _dead(q.api, 1), PROMPT)
         finally:
             release.set()
 
@@ -339,7 +332,9 @@ async def test_a_signal_that_nobody_understands_stops_nothing(scene: Scene, sign
 
 async def test_running_jobs_are_shown_by_node_once_each(scene: Scene) -> None:
     work = Work()
-    async with fleet(scene, work, 2, concurrency=1, heartbeat_interval=0.05) as nodes:
+    # None is to take the other for dead, should both be held up for a while.
+    often = {"heartbeat_interval": 0.05, "missed_heartbeats_allowed": 1_000}
+    async with fleet(scene, work, 2, concurrency=1, **often) as nodes:
         jids = [await nodes[0].enqueue("q", "sleep", [str(number)]) for number in range(2)]
         await until(lambda: len(work.began) == 2)
         busy = await until(lambda: _busy(nodes[0].api, 2))
