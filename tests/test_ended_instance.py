@@ -57,7 +57,7 @@ async def test_a_request_cut_off_by_the_end_starts_no_search_for_redis(valkey: E
 
         await connections.check()
         outer.start_soon(wait_for_a_job)
-        with anyio.fail_after(5):
+        with anyio.fail_after(20):
             other = connections.link()
             while "cmd=blpop" not in str(await other.request(b"CLIENT LIST")):
                 await anyio.sleep(0.001)

@@ -256,7 +256,7 @@ async def test_a_resource_that_does_not_end_delays_the_end_for_a_while_only(
 
     async with opened(resources=[slow, session]):
         began = anyio.current_time()
-    assert 0.2 <= anyio.current_time() - began < 4
+    assert 0.2 <= anyio.current_time() - began < 30  # it would have been for ever
     assert "resources were not left in 0.2 s" in caplog.text
 
 

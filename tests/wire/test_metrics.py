@@ -194,13 +194,15 @@ async def all_counted(q: exq.Exq, runs: int) -> bool:
     return sum(of.processed for of in (await q.api.metrics(minutes=5)).workers) == runs
 
 
+async def all_processed(scene: Scene, runs: int) -> bool:
+    return await scene.count("processed") == runs
+
+
 async def test_what_a_node_did_last_is_counted_when_it_leaves(scene: Scene) -> None:
     async with scene.open(*WORKERS, heartbeat_interval=30) as q:  # its first beat found nothing
         await until(lambda: scene.hash(str(q.node_id)))
         await q.enqueue_all(mixed(q))
-        await until(lambda: scene.count("processed"), 5)
-        while await scene.count("processed") < 6:
-            await anyio.sleep(0.005)
+        await until(lambda: all_processed(scene, 6))
         assert (await q.api.metrics()).workers == ()
     async with scene.open(mode="api") as q:
         assert await all_counted(q, 5)
@@ -239,7 +241,7 @@ async def test_our_keys_have_the_types_fields_and_expiries_of_sidekiqs(
         node._meter._clock = lambda: now
         for _ in range(2):
             await q.enqueue("default", sleeps)
-        await until(lambda: ours.count("processed"))
+        await until(lambda: all_processed(ours, 2))
     for key in metric_keys(theirs):
         held = theirs[key]
         assert await redis.type(key) == held.kind.encode()

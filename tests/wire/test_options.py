@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
+from functools import partial
 from typing import Any
 
 import anyio
@@ -66,7 +67,7 @@ async def test_an_expired_job_is_not_performed_and_counts_as_processed(scene: Sc
         encode({**common, "args": [2], "expiry": now + 60}),
         encode({**common, "args": [3], "expiry": int((now - 1) * 1000)}),
         encode({**common, "args": [4], "expires_in": 60, "enqueued_at": now - 61}),
-        encode({**common, "args": [5], "expires_in": 60, "enqueued_at": now - 59}),
+        encode({**common, "args": [5], "expires_in": 600, "enqueued_at": now - 61}),
         encode({**common, "args": [6], "expires_in": "soon", "enqueued_at": 1.0}),
         encode({**common, "args": [7], "expires_in": 60, "expiry": now + 60, "enqueued_at": now - 61}),
     )
@@ -121,16 +122,16 @@ async def test_extra_fields_are_given_to_enqueue_as_a_mapping_and_collide_with_n
 
 
 async def test_ttin_logs_what_every_task_and_thread_is_doing(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
-    began = anyio.Event()
+    begun: list[str] = []
 
     @exq.worker(name="Hangs")
     async def hangs() -> None:
-        began.set()
+        begun.append(exq.worker_job().jid)
         await deep_inside()
 
     async with scene.open(hangs, shutdown_timeout=0) as q:
         jids = [await q.enqueue("default", hangs, []) for _ in range(2)]
-        await began.wait()
+        await until(lambda: len(begun) == 2)
         await scene.redis.lpush(scene.key(f"{q.node_id}-signals"), ["TTIN"])
         await until(lambda: dumps(caplog))
     (dump,) = dumps(caplog)
@@ -147,9 +148,10 @@ async def test_a_worker_process_does_the_same_at_the_signal_sigttin(
     scene: Scene, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings = {"url": scene.url, "namespace": scene.namespace, "workers": [], "node_identifier": "a-host"}
+    works = anyio.Event()
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(exq.serve, settings)
-        await until(lambda: scene.redis.exists([scene.key("a-host#1")]))
+        tasks.start_soon(partial(exq.serve, settings, on_open=lambda _: works.set()))
+        await works.wait()
         signal.raise_signal(signal.SIGTTIN)
         await until(lambda: dumps(caplog))
         signal.raise_signal(signal.SIGTERM)

@@ -100,13 +100,24 @@ async def test_what_a_dead_node_had_taken_is_taken_next_in_its_order(resque: Sce
 
 
 async def test_what_is_due_goes_behind_what_waits(resque: Scene) -> None:
-    async with resque.open(again, note, hold, **OURS) as q:
+    go_on = anyio.Event()
+
+    @exq.worker(name="First")
+    async def first() -> None:
+        ran.append("first")
+        await go_on.wait()
+
+    async with resque.open(again, note, first, **OURS) as q:
         await q.enqueue("low", again, [1])
         await until(lambda: ran == [1, 1])
-        await q.enqueue_in("low", 0.05, note, [3])
+        await q.enqueue("low", first)
+        await until(lambda: ran == [1, 1, "first"])
         await resque_enqueue(resque, 2)
-        await until(lambda: len(ran) == 4)
-    assert ran == [1, 1, 2, 3]
+        await q.enqueue_in("low", 0.01, note, [3])
+        await until(lambda: two_wait(resque))  # behind the first: it was due
+        go_on.set()
+        await until(lambda: len(ran) == 5)
+    assert ran == [1, 1, "first", 2, 3]
 
 
 async def test_the_api_knows_which_job_is_next_and_puts_one_there(resque: Scene) -> None:
@@ -142,7 +153,7 @@ async def test_what_is_periodic_goes_behind_what_waits_too(resque: Scene) -> Non
     await resque_enqueue(resque, 1)
     often = exq.Periodic("often", note.job(2).on(queue="low"), exq.Every(1))
     async with resque.open(note, **{**OURS, "queues": []}, periodic=[often]):
-        await until(lambda: two_wait(resque), 10)
+        await until(lambda: two_wait(resque))
     assert [await resque_pop(resque) for _ in range(2)] == [1, 2]
 
 
