@@ -30,10 +30,19 @@ async def test_every_queue_is_worked_though_only_two_have_a_connection_to_wait_o
 
 async def test_who_looks_for_the_others_may_leave() -> None:
     async def lengths(queues: list[str]) -> list[int]:
-        return [int(queue == "b") for queue in queues]
+        return [int(queue == "b" and "a" not in queues) for queue in queues]
 
     rotation = Rotation(lengths)
+    looker = anyio.CancelScope()
+
+    async def look() -> None:
+        with looker:
+            await rotation.wait("a", 60)
+
     with anyio.fail_after(10):
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(rotation.wait, "a", 0.1)
-            await rotation.wait("b", 60)
+            tasks.start_soon(look)
+            await anyio.wait_all_tasks_blocked()
+            tasks.start_soon(rotation.wait, "b", 60)
+            await anyio.wait_all_tasks_blocked()
+            looker.cancel()
