@@ -6,11 +6,12 @@ import anyio
 import pytest
 
 import exq_anyio as exq
-from exq_anyio.address import Address, Unix
 from exq_anyio.node import heartbeat
 from exq_anyio.redis.connect import open_connections
 from exq_anyio.redis.dial import dialer
 from exq_anyio.redis.embedded import EmbeddedServer
+
+from .contract.places import address_of
 
 
 async def test_using_an_instance_after_its_block_is_an_error_that_says_so(
@@ -48,7 +49,7 @@ async def test_an_error_of_the_body_leaves_as_itself(valkey: EmbeddedServer, nam
 
 
 async def test_a_request_cut_off_by_the_end_starts_no_search_for_redis(valkey: EmbeddedServer, namespace: str) -> None:
-    address = Address(place=Unix(valkey.socket))
+    address = address_of(valkey.socket)
     async with anyio.create_task_group() as outer, open_connections(address, dialer(address, namespace)) as connections:
 
         async def wait_for_a_job() -> None:

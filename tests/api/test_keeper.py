@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from exq_anyio.address import Address, Unix
 from exq_anyio.redis.connect import open_connections
 from exq_anyio.redis.dial import dialer
 from exq_anyio.redis.embedded import EmbeddedServer
@@ -14,6 +13,7 @@ from exq_anyio.redis.keeper import RedisKeeper
 from exq_anyio.redis.keys import Keys
 from exq_anyio.upkeep import Look, Place
 
+from ..contract.places import address_of
 from .conftest import NOW, Site, job
 
 QUEUE, DEAD = Place("queue", "q"), Place("dead")
@@ -21,7 +21,7 @@ QUEUE, DEAD = Place("queue", "q"), Place("dead")
 
 @pytest.fixture
 async def keeper(valkey: EmbeddedServer, namespace: str) -> AsyncIterator[RedisKeeper]:
-    address = Address(place=Unix(valkey.socket))
+    address = address_of(valkey.socket)
     async with open_connections(address, dialer(address, namespace)) as connections:
         yield RedisKeeper(connections, Keys(namespace))
 

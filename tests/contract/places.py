@@ -140,9 +140,14 @@ def is_sorted(held: Mapping[bytes, object]) -> bool:
     return all(isinstance(value, float) for value in held.values())
 
 
+def address_of(socket: str) -> Address:
+    """That of a server of these tests, which a busy machine may hold up for a while."""
+    return Address(place=Unix(socket), connect_timeout=10)
+
+
 @asynccontextmanager
 async def redis_place(socket: str, redis: coredis.Redis[bytes], namespace: str) -> AsyncIterator[InRedis]:
-    address = Address(place=Unix(socket))
+    address = address_of(socket)
     keys = Keys(namespace)
     async with open_connections(address, dialer(address, namespace)) as connections:
         store = RedisStore(connections, keys, dead_max_jobs=DEAD_MAX, dead_timeout=DEAD_TIMEOUT, max_waits=2)

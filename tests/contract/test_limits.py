@@ -9,7 +9,6 @@ import anyio
 import coredis
 import pytest
 
-from exq_anyio.address import Address, Unix
 from exq_anyio.errors import LostClaim
 from exq_anyio.exchange import Claim
 from exq_anyio.limits import Limits, Rate, RateKind
@@ -20,7 +19,7 @@ from exq_anyio.redis.keys import Keys
 from exq_anyio.redis.limits import RedisLimits
 from exq_anyio.testing.limits import MemoryLimits
 
-from .places import InMemory, Place
+from .places import InMemory, Place, address_of
 
 A, B = Claim("a#1", "aaaa"), Claim("b:x#1", "bbbb")
 KINDS: tuple[RateKind, ...] = ("sliding", "fixed", "bucket")
@@ -35,7 +34,7 @@ async def limits(
     if isinstance(place, InMemory):
         yield MemoryLimits(place.store.world)
         return
-    address = Address(place=Unix(valkey.socket))
+    address = address_of(valkey.socket)
     async with open_connections(address, dialer(address, namespace)) as connections:
         yield RedisLimits(connections, Keys(namespace))
 

@@ -10,7 +10,6 @@ import attrs
 import coredis
 import pytest
 
-from exq_anyio.address import Address, Unix
 from exq_anyio.errors import RedisError
 from exq_anyio.exchange import Outgoing
 from exq_anyio.periodic import Arrange, Seen, Tick
@@ -22,7 +21,7 @@ from exq_anyio.redis.timetable import RedisTimetable
 from exq_anyio.testing.timetable import MemoryTimetable
 from exq_anyio.timetable import Timetable
 
-from .places import InMemory, Place, State
+from .places import InMemory, Place, State, address_of
 
 PAST, FUTURE = 1_790_000_000.25, 4_000_000_000.0
 DEFINED: State = {"periodic:jobs": {b"a": b"{}"}}
@@ -36,7 +35,7 @@ async def timetable(
     if isinstance(place, InMemory):
         yield MemoryTimetable(place.store.world)
         return
-    address = Address(place=Unix(valkey.socket))
+    address = address_of(valkey.socket)
     async with open_connections(address, dialer(address, namespace)) as connections:
         yield RedisTimetable(connections, Keys(namespace))
 

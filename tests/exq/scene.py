@@ -73,7 +73,8 @@ class Scene:
     def open(self, *workers: object, **settings: object) -> AbstractAsyncContextManager[exq.Exq]:
         """An instance that knows *workers* and looks for due jobs all the time."""
         given = {"url": self.url, "namespace": self.namespace, "workers": workers, "scheduler_poll_timeout": 0.02}
-        return exq.open({**given, **settings})
+        patient = {"redis_options": {"connect_timeout": 10}}  # a busy machine may hold up the server for a while
+        return exq.open({**given, **patient, **settings})
 
     def enqueuer(self, **settings: object) -> AbstractAsyncContextManager[exq.Exq]:
         """An instance that only puts jobs in."""

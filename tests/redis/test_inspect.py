@@ -5,13 +5,14 @@ from collections.abc import AsyncIterator
 import coredis
 import pytest
 
-from exq_anyio.address import Address, Unix
 from exq_anyio.errors import WrongType
 from exq_anyio.redis.connect import Connections, open_connections
 from exq_anyio.redis.dial import dialer
 from exq_anyio.redis.embedded import EmbeddedServer
 from exq_anyio.redis.inspect import Counts, read_counts
 from exq_anyio.redis.keys import Keys
+
+from ..contract.places import address_of
 
 NOTHING = Counts(queues={}, backups={}, schedule=0, retry=0, dead=0, processed=0, failed=0)
 
@@ -23,7 +24,7 @@ def keys(namespace: str) -> Keys:
 
 @pytest.fixture
 async def connections(valkey: EmbeddedServer, namespace: str) -> AsyncIterator[Connections]:
-    address = Address(place=Unix(valkey.socket))
+    address = address_of(valkey.socket)
     async with open_connections(address, dialer(address, namespace)) as connections:
         yield connections
 

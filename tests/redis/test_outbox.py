@@ -9,7 +9,6 @@ import coredis
 import pytest
 from coredis.tokens import PureToken
 
-from exq_anyio.address import Address, Unix
 from exq_anyio.errors import WrongType
 from exq_anyio.exchange import Outgoing
 from exq_anyio.redis.connect import open_connections
@@ -17,6 +16,8 @@ from exq_anyio.redis.dial import dialer
 from exq_anyio.redis.embedded import EmbeddedServer
 from exq_anyio.redis.keys import Keys
 from exq_anyio.redis.outbox import RedisOutbox
+
+from ..contract.places import address_of
 
 
 def job(name: str, queue: str = "q", lock: str | None = None) -> Outgoing:
@@ -31,7 +32,7 @@ async def scripts_run(redis: coredis.Redis[bytes]) -> int:
 async def test_fifty_calls_at_once_take_a_few_round_trips_and_keep_their_order(
     valkey: EmbeddedServer, redis: coredis.Redis[bytes], namespace: str
 ) -> None:
-    address = Address(place=Unix(valkey.socket))
+    address = address_of(valkey.socket)
     async with open_connections(address, dialer(address, namespace)) as connections:
         outbox = RedisOutbox(connections, Keys(namespace))
         await outbox.push([job("first")])
@@ -50,7 +51,7 @@ async def test_fifty_calls_at_once_take_a_few_round_trips_and_keep_their_order(
 async def test_each_call_gets_its_own_conflicts(
     valkey: EmbeddedServer, redis: coredis.Redis[bytes], namespace: str
 ) -> None:
-    address = Address(place=Unix(valkey.socket))
+    address = address_of(valkey.socket)
     answers: dict[str, dict[int, str]] = {}
     async with open_connections(address, dialer(address, namespace)) as connections:
         outbox = RedisOutbox(connections, Keys(namespace))
@@ -71,7 +72,7 @@ async def test_what_redis_refuses_one_call_does_not_reach_the_others(
     valkey: EmbeddedServer, redis: coredis.Redis[bytes], namespace: str
 ) -> None:
     await redis.set(f"{namespace}:queue:broken", "text")
-    address = Address(place=Unix(valkey.socket))
+    address = address_of(valkey.socket)
     async with open_connections(address, dialer(address, namespace)) as connections:
         outbox = RedisOutbox(connections, Keys(namespace))
 
@@ -89,7 +90,7 @@ async def test_what_redis_refuses_one_call_does_not_reach_the_others(
 async def test_a_caller_that_gives_up_before_it_is_sent_enqueues_nothing(
     valkey: EmbeddedServer, redis: coredis.Redis[bytes], namespace: str
 ) -> None:
-    address = Address(place=Unix(valkey.socket))
+    address = address_of(valkey.socket)
     async with open_connections(address, dialer(address, namespace)) as connections:
         outbox = RedisOutbox(connections, Keys(namespace))
         await outbox.push([job("first")])

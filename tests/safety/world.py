@@ -11,7 +11,6 @@ import anyio.lowlevel
 import attrs
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
-from exq_anyio.address import Address, Unix
 from exq_anyio.errors import LostClaim, RedisError, RedisUnavailable
 from exq_anyio.redis.connect import Connections, open_connections
 from exq_anyio.redis.dial import dialer
@@ -19,6 +18,8 @@ from exq_anyio.redis.embedded import private_directory, start_server
 from exq_anyio.redis.keys import Keys
 from exq_anyio.redis.outbox import RedisOutbox
 from exq_anyio.redis.store import RedisStore
+
+from ..contract.places import address_of
 
 NAMESPACE = "one"
 NODES = ("n#1", "n#2")
@@ -90,7 +91,7 @@ def world(backend: str) -> Iterator[World]:
         servers = [start_server(directory, args=KEPT)]
         stack.callback(lambda: servers[-1].kill())
         portal = stack.enter_context(start_blocking_portal(backend))
-        address = Address(place=Unix(servers[-1].socket))
+        address = address_of(servers[-1].socket)
 
         def connect() -> Connections:
             opened = portal.wrap_async_context_manager(open_connections(address, dialer(address, NAMESPACE)))
