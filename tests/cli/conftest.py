@@ -28,6 +28,9 @@ EXQ = str(Path(sys.executable).with_name("exq"))
 PATIENCE = 20.0
 """Seconds after which something that should happen soon has not happened."""
 
+PATIENT = '{"timeout": 20, "connect_timeout": 20}'
+"""The options of Redis for who does not ask what becomes of a server that says nothing: a busy one may be slow."""
+
 Client: TypeAlias = Any
 """A synchronous client of the server; its own types are those of the asynchronous one as well."""
 
@@ -167,7 +170,8 @@ def shell(tmp_path: Path, valkey: EmbeddedServer, namespace: str) -> Shell:
     """Its environment names the tests' server and a namespace of its own."""
     (tmp_path / "jobs.py").write_text(WORKERS)
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("EXQ_")}
-    return Shell(tmp_path, {**inherited, "EXQ_URL": valkey.url, "EXQ_NAMESPACE": namespace})
+    ours = {"EXQ_URL": valkey.url, "EXQ_NAMESPACE": namespace, "EXQ_REDIS_OPTIONS": PATIENT}
+    return Shell(tmp_path, {**inherited, **ours})
 
 
 @pytest.fixture

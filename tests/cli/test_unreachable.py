@@ -27,7 +27,7 @@ def said(shell: Shell, command: list[str], url: str, **environment: str) -> str:
     """The one line on stderr, without ``exq: ``."""
     began = time.monotonic()
     options = ["--log-level", "warning"] if command[0] == "run" else []
-    done = shell.run(*command, *options, "--redis-url", url, env=environment)
+    done = shell.run(*command, *options, "--redis-url", url, env={"EXQ_REDIS_OPTIONS": "{}", **environment})
     assert (done.returncode, done.stdout) == (1, "")
     found = re.fullmatch(r"exq: (.+)\n", done.stderr)
     assert found, done.stderr

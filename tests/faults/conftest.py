@@ -93,7 +93,8 @@ class Crew:
     def start(self, *options: str, wait: bool = True, **settings: object) -> Process:
         """A worker process with *settings*; it is up when this returns, unless *wait* is false."""
         stderr = self.directory / f"stderr-{len(self.processes)}"
-        given = {"url": self.url, "namespace": self.namespace, **settings}
+        patient = {"redis_options": '{"connect_timeout": 10}'}  # a busy server may be slow
+        given = {"url": self.url, "namespace": self.namespace, **patient, **settings}
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("EXQ_")}
         ours = {f"EXQ_{name.upper()}": str(value) for name, value in given.items()}
         with stderr.open("wb") as file:
