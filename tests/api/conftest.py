@@ -10,7 +10,6 @@ import coredis
 import msgspec
 import pytest
 
-import exq_anyio as exq
 from exq_anyio.api import Api
 from exq_anyio.redis.embedded import EmbeddedServer
 
@@ -73,6 +72,6 @@ async def site(
 ) -> AsyncIterator[Site]:
     async with (
         redis_place(valkey.socket, redis, namespace) as place,
-        exq.open(url=scene.url, namespace=namespace, mode="api") as q,
+        scene.open(mode="api") as q,
     ):
         yield Site(q.api, redis, namespace, place)
