@@ -98,7 +98,8 @@ class Wrap:
 @pytest.fixture
 def opened(valkey: EmbeddedServer, namespace: str) -> Any:
     workers = (store, store_in_thread, Plain, last)
-    defaults = {"workers": workers, "resources": [database, session], "url": valkey.url, "namespace": namespace}
+    where: dict[str, object] = {"url": valkey.url, "redis_options": {"connect_timeout": 10}, "namespace": namespace}
+    defaults = where | {"workers": workers, "resources": [database, session]}
     return lambda **settings: exq.open({**defaults, **settings})
 
 

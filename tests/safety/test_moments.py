@@ -226,6 +226,7 @@ async def _moment(plan: Plan, url: str, redis: coredis.Redis[bytes], namespace: 
                 timestamps=plan.timestamps,
                 scheduler_poll_timeout=0.01,
                 heartbeat_interval=0.05,
+                redis_options={"connect_timeout": 10},
                 backoff=lambda job, error: 0.004,
             ) as instance:
                 if not plan.early:
