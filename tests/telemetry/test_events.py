@@ -53,10 +53,12 @@ def told(events: list[Event]) -> Iterator[tuple[object, ...]]:
 
 async def test_a_job_that_fails_is_told_from_its_enqueue_to_its_death(scene: Scene) -> None:
     events: list[Event] = []
+    began = time.monotonic()
     async with scene.open(work, listeners=[events.append]) as q:
         jid = await q.push(work.job("fail"))
         await until(lambda: any(event.kind == "dead" for event in events))
         node_id = q.node_id
+    took = time.monotonic() - began
 
     assert list(told(events)) == [
         ("node_start",),
@@ -70,7 +72,7 @@ async def test_a_job_that_fails_is_told_from_its_enqueue_to_its_death(scene: Sce
     assert [event.node_id for event in of_job] == ["", *[node_id] * 8]
     raised = [event for event in of_job if event.kind == "exception"]
     assert [(event.worker, repr(event.error)) for event in raised] == [("work", "ValueError('no')")] * 2
-    assert all(event.seconds is not None and 0 <= event.seconds < 5 for event in raised)
+    assert all(event.seconds is not None and 0 <= event.seconds <= took for event in raised)
     written = [event.job for event in of_job if event.kind in ("retry", "dead")]
     assert [job.retry_count for job in written if job] == [0, 1]
     assert [repr(event.error) for event in of_job if event.kind in ("retry", "dead")] == ["ValueError('no')"] * 2

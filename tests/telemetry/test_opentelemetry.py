@@ -51,6 +51,9 @@ class Telemetry:
     def spans(self) -> Sequence[ReadableSpan]:
         return sorted(self.exporter.get_finished_spans(), key=lambda span: span.start_time or 0)
 
+    def named(self, name: str) -> Sequence[ReadableSpan]:
+        return [span for span in self.spans() if span.name == name]
+
     def points(self, name: str) -> list[tuple[Mapping[str, Any], Any]]:
         found: Any = self.reader.get_metrics_data()
         return [
@@ -112,10 +115,13 @@ async def test_each_job_of_a_schedule_begins_a_trace_in_the_node_that_enqueued_i
     config = telemetry.config(scene, second, queues=["second"], periodic=often)
     with telemetry.traces.get_tracer("program").start_as_current_span("main"):
         async with exq.open(config), exq.open(config):
-            await until(lambda: len([span for span in telemetry.spans() if span.name == "process second"]) >= 3)
+            await until(lambda: len(telemetry.named("process second")) >= 3)
+            done = telemetry.named("process second")
+            # One node may have done a job before the other has heard that it was enqueued.
+            parents = {span.parent.span_id if span.parent else 0 for span in done}
+            await until(lambda: parents <= {span.context.span_id for span in telemetry.named("send second")})
 
-    sent = {span.context.span_id: span for span in telemetry.spans() if span.name == "send second"}
-    done = [span for span in telemetry.spans() if span.name == "process second"]
+    sent = {span.context.span_id: span for span in telemetry.named("send second")}
     ids = [(span.attributes or {})["messaging.message.id"] for span in sent.values()]
     assert len(set(ids)) == len(ids)
     assert all(span.parent is None and span.kind == SpanKind.PRODUCER for span in sent.values())

@@ -154,11 +154,11 @@ async def test_a_unique_job_conflicts_until_it_has_been_performed_or_its_time_is
                 await q.enqueue("mail", notes, ["a"], unique_for=60)
             assert caught.value.jid == holder
             await mock.drain()
-            await q.enqueue("mail", notes, ["a"], unique_for=60, unique_until="expiry")
-            await mock.drain(until=59)
+            await q.enqueue("mail", notes, ["a"], unique_for=3600, unique_until="expiry")
+            await mock.drain(until=3500)
             with pytest.raises(exq.Conflict):
                 await q.enqueue("mail", notes, ["a"], unique_for=60)
-            await mock.drain(until=2)
+            await mock.drain(until=101)
             await q.enqueue("mail", notes, ["a"], unique_for=60)
     assert len(mock.enqueued()) == 3
 
@@ -226,16 +226,16 @@ async def test_drain_moves_the_clock_to_what_is_scheduled_and_to_what_is_retried
 async def test_drain_stops_at_an_instant_and_the_clock_is_then_there() -> None:
     with Mock() as mock:
         async with exq.open(config()) as q:
-            for seconds in (10, 20, 30):
+            for seconds in (1000, 2000, 3000):
                 await q.enqueue_in("default", seconds, notes, [str(seconds)])
-        until = datetime.fromtimestamp(mock.clock(), UTC) + timedelta(seconds=25)
+        until = datetime.fromtimestamp(mock.clock(), UTC) + timedelta(seconds=2500)
         await mock.drain(until=until)
-        assert (performed, len(mock.jobs())) == (["10", "20"], 1)
-        assert 0 <= mock.clock() - until.timestamp() < 5
-        await mock.drain(until=timedelta(seconds=1))
-        assert performed == ["10", "20"]
-        await mock.drain(until=6)
-        assert performed == ["10", "20", "30"]
+        assert (performed, len(mock.jobs())) == (["1000", "2000"], 1)
+        assert 0 <= mock.clock() - until.timestamp() < 500
+        await mock.drain(until=timedelta(seconds=100))
+        assert performed == ["1000", "2000"]
+        await mock.drain(until=600)
+        assert performed == ["1000", "2000", "3000"]
 
 
 async def test_drain_raises_what_a_job_raises_and_leaves_it_as_production_does() -> None:

@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -71,11 +70,10 @@ def test_it_ends_at_once_and_cleanly_while_browsers_look(start: Start, number: s
     assert b"Dashboard" in get(address).read()
     with get(f"{address}events?page=/&every=15") as stream:
         assert stream.readline() == b"retry: 1000\n"
-        began = time.monotonic()
         process.send_signal(number)
+        stream.read()  # it ends as a whole: if it were cut off, when its grace is over, this would be an IncompleteRead
         _, err = process.communicate(timeout=10)
         assert (process.returncode, err) == (0, "")
-        assert time.monotonic() - began < 5
 
 
 def test_it_is_for_this_machine_alone_unless_it_is_told_who_may(start: Start) -> None:

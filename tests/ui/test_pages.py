@@ -43,11 +43,12 @@ async def test_the_dashboard_shows_figures_history_latency_and_the_server(visito
         assert text in page.text
     assert page.html.count("data-points") == 2
     for days in (7, 30, 90, 180):
+        before = datetime.now(UTC).date()
         page = await visitor.get(f"/?days={days}")
         assert f"The last {days} days" in page.text
-        today = datetime.now(UTC).date()
-        assert len(re.findall(r"\d{4}-\d\d-\d\d", page.text)) == days
-        assert str(today) in page.text
+        shown = re.findall(r"\d{4}-\d\d-\d\d", page.text)
+        assert len(shown) == days
+        assert max(shown) in (str(before), str(datetime.now(UTC).date()))
 
 
 @pytest.mark.usefixtures("fleet")
