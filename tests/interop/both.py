@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, TypeVar
 
 import anyio
+import anyio.lowlevel
 import attrs
 import coredis
 import msgspec
@@ -20,7 +21,7 @@ T = TypeVar("T")
 Record = dict[str, Any]
 
 
-async def until(condition: Callable[[], Awaitable[T]], seconds: float = 20) -> T:
+async def until(condition: Callable[[], Awaitable[T]], seconds: float = 60) -> T:
     """What *condition* returns as soon as it is true; TimeoutError after *seconds*."""
     with anyio.fail_after(seconds):
         while True:
@@ -62,7 +63,30 @@ class Both:
         """An instance of ours that only puts jobs in."""
         return self.python(**{"mode": "enqueuer", **settings})
 
-    def workers(self) -> tuple[object, ...]:
+    @asynccontextmanager
+    async def both_working(self, jobs: int, **settings: object) -> AsyncIterator[exq.Exq]:
+        """A node of ours and Sidekiq, each of which does at least one of the EchoWorkers in the queues.
+
+        Ours takes *jobs*, and holds them until Sidekiq has done one: else the one that is up first could do them all.
+        """
+        held = 0
+
+        async def hold() -> None:
+            nonlocal held
+            held += 1
+            await until(self.ruby_ran)
+
+        async with self.python(workers=self.workers(hold), **settings) as q:
+            with anyio.fail_after(60):
+                while held < jobs:
+                    await anyio.sleep(0.01)
+            async with self.ruby.working():
+                yield q
+
+    async def ruby_ran(self) -> bool:
+        return any(job["by"] == "ruby" for job in await self.ran())
+
+    def workers(self, before_echo: Callable[[], Awaitable[None]] = anyio.lowlevel.checkpoint) -> tuple[object, ...]:
         """The same workers as in ``ruby/workers.rb``; each tells the list ``ran`` what it did."""
 
         async def tell(*args: object) -> None:
@@ -72,6 +96,7 @@ class Both:
 
         @exq.worker(name="EchoWorker")
         async def echo(*args: Any) -> None:
+            await before_echo()
             await tell(*args)
 
         @exq.worker(name="Reports::Monthly", queue="reports")
@@ -99,7 +124,7 @@ class Both:
         """What the workers of both sides told, in the order in which they did."""
         return [msgspec.json.decode(one) for one in await self.redis.lrange("ran", 0, -1)]
 
-    async def told(self, count: int, seconds: float = 20) -> list[Record]:
+    async def told(self, count: int, seconds: float = 60) -> list[Record]:
         """The same, as soon as there are *count*; TimeoutError if there are not after *seconds*."""
 
         async def enough() -> list[Record] | None:

@@ -45,11 +45,11 @@ async def test_a_thousand_jobs_of_all_sides_are_done_each_once(both: Both) -> No
     for number in range(750, 1000):
         await both.redis.lpush("queue:default", [by_exq(number)])
     # Resque's jobs have no jid, which Sidekiq needs: they are Python's.
-    python = both.python(queues={"default": 3, "low": 3}, resque_queues=["low"])
-    async with both.ruby.web() as browser, both.ruby.working(), python as q:
+    working = both.both_working(6, queues={"default": 3, "low": 3}, resque_queues=["low"])
+    async with both.ruby.web() as browser, working as q:
         for page in PAGES:
             assert (await browser.get(page)).status == 200
-        ran = await both.told(1000, seconds=60)
+        ran = await both.told(1000)
         await until(lambda: all_counted(both))
         shown = [await browser.get(page) for page in PAGES]
         stats = await q.api.stats()

@@ -22,7 +22,7 @@ async def test_what_python_enqueues_is_performed_by_ruby_with_its_arguments_and_
         jids += map(str, await q.enqueue_all([exq.JobSpec(worker="EchoWorker", args=(n,)) for n in range(6, 9)]))
     async with both.ruby.working("default", "reports"):
         # Sidekiq looks for due jobs after 5 to 15 seconds.
-        ran = await both.told(8, seconds=60)
+        ran = await both.told(8)
     assert {job["jid"]: (job["by"], job["args"]) for job in ran} == dict(
         zip(jids, [("ruby", args) for args in (ARGS, [2], [3], [4], [5], [6], [7], [8])], strict=True)
     )
@@ -85,8 +85,8 @@ async def test_a_thousand_jobs_from_both_sides_are_done_by_both_each_once(both: 
     async with both.enqueuer() as q:
         mine = await q.enqueue_all([exq.JobSpec(worker="EchoWorker", args=(n,)) for n in range(500)])
     theirs = await both.ruby.say("EchoWorker.perform_bulk((500..999).map { |n| [n] })")
-    async with both.ruby.working(), both.python(concurrency=5):
-        ran = await both.told(1000, seconds=60)
+    async with both.both_working(5, concurrency=5):
+        ran = await both.told(1000)
         await until(lambda: all_counted(both))
     assert sorted(job["args"] for job in ran) == [[number] for number in range(1000)]
     assert {job["jid"] for job in ran} == {*mine, *theirs}

@@ -19,7 +19,9 @@ async def full(both: Both) -> AsyncIterator[tuple[exq.Exq, Browser]]:
     """A node of ours with a running job, a quiet queue, and every kind of entry; Sidekiq's page looks at it."""
     await both.redis.sadd("queues", ["default"])
     await both.redis.lpush("queue:default", [*GARBAGE])
-    async with both.python(shutdown_timeout=0) as q, both.ruby.web() as browser:
+    # What has failed stays where the page shows it, however long that takes.
+    python = both.python(shutdown_timeout=0, backoff=lambda job, error: 3600.0)
+    async with python as q, both.ruby.web() as browser:
         await q.enqueue("default", "FailWorker", ["again <script>alert(1)</script>"], tags=["<b>"])
         await q.enqueue("default", "FailWorker", ["with its backtrace"], extra={"backtrace": True})
         await q.enqueue("default", "NoSuchWorker", [{"a": [1]}])
