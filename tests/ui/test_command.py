@@ -70,6 +70,7 @@ def test_it_ends_at_once_and_cleanly_while_browsers_look(start: Start, number: s
     assert b"Dashboard" in get(address).read()
     with get(f"{address}events?page=/&every=15") as stream:
         assert stream.readline() == b"retry: 1000\n"
+        assert any(line.startswith(b"data: ") for line in stream)  # now it waits until it is time to read again
         process.send_signal(number)
         stream.read()  # it ends as a whole: if it were cut off, when its grace is over, this would be an IncompleteRead
         _, err = process.communicate(timeout=10)
