@@ -58,7 +58,8 @@ def litestar(site: ui.WebUI, settings: dict[str, Any], backend: str) -> Any:
     async def exq_ui(scope: Any, receive: Any, send: Any) -> None:
         await site(scope, receive, send)
 
-    return Litestar([exq_ui], lifespan=[site.lifespan])
+    # Its own logging would begin a thread that stays, and set up the loggers of the whole process.
+    return Litestar([exq_ui], lifespan=[site.lifespan], logging_config=None)
 
 
 def quart(site: ui.WebUI, settings: dict[str, Any], backend: str) -> Any:
