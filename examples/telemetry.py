@@ -23,6 +23,8 @@ def report(event: Event) -> None:
         print(
             f"{type(event.error).__name__} in {event.worker}, attempt {event.job.attempt}: it will be {event.outcome}"
         )
+        if event.outcome == "dead":
+            ended.set()
     if event.kind == "node_stop":
         print("the node has stopped")
 
@@ -33,19 +35,13 @@ async def divide(by: int) -> float:
     return 1 / by
 
 
-@exq.worker
-async def the_end() -> None:
-    """Lets the program end."""
-    ended.set()
-
-
 async def main() -> None:
     """Divide, and tell what came of it."""
     listeners = [report, JobMetrics(registry)]
     async with exq.open(url="embedded://", listeners=listeners, scheduler_poll_timeout=0.05) as q:
         await q.enqueue_all(divide.job(by) for by in (1, 2, 0))
-        await q.push(the_end.job().on(after=1))
-        await ended.wait()
+        with anyio.fail_after(30):
+            await ended.wait()
     for outcome in ("done", "retry", "dead"):
         labels = {"queue": "default", "worker": "divide", "outcome": outcome}
         print(f"{outcome}: {registry.get_sample_value('exq_jobs_total', labels):g}")
