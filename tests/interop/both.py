@@ -56,6 +56,7 @@ class Both:
             "heartbeat_interval": 0.05,
             "missed_heartbeats_allowed": 200,
             "shutdown_timeout": 0,
+            "redis_options": {"connect_timeout": 20},
         }
         return exq.open({**given, **settings})
 
