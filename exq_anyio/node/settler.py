@@ -53,6 +53,7 @@ class Settler:
         self._arrived = anyio.Event()
         self._refused: list[_Group] = []
         self._again_at = 0.0
+        self._writing = False
 
     @property
     def claim(self) -> Claim:
@@ -61,8 +62,8 @@ class Settler:
 
     @property
     def is_behind(self) -> bool:
-        """Whether outcomes wait that are not on their way yet."""
-        return bool(self._groups)
+        """Whether outcomes wait, or are on their way."""
+        return self._writing or bool(self._groups)
 
     def submit(self, settlement: Settlement, written: Written) -> None:
         """Have *settlement* written, and *written* called then.
@@ -97,6 +98,7 @@ class Settler:
         """Write groups until cancelled."""
         while True:
             await self._arrival()
+            self._writing = True
             while self._groups:
                 group = self._groups.popleft()
                 if not await self._write(group):
@@ -105,6 +107,7 @@ class Settler:
                         one = _Group([settlement], [written], group.again)
                         if len(group.settlements) == 1 or not await self._write(one):
                             self._put_off(one)
+            self._writing = False
             self._arrived = anyio.Event()
 
     async def _arrival(self) -> None:

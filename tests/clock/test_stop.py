@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import anyio
 import pytest
 import trio
@@ -9,6 +11,7 @@ import trio
 from exq_anyio import worker
 from exq_anyio.config import QueueConfig
 from exq_anyio.job import Job
+from exq_anyio.node import settler
 from exq_anyio.testing.memory import MemoryStore
 from exq_anyio.testing.world import World
 
@@ -212,3 +215,24 @@ async def test_while_the_store_is_away_a_stop_takes_little_more_than_its_grace(w
         await trio.sleep(1)
         site.store.away()
     assert 4 <= at() < 4 + 2
+
+
+async def test_many_jobs_all_go_back_however_long_it_takes(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    @worker
+    async def lasts() -> None:
+        await anyio.sleep(100)
+
+    settle = MemoryStore.settle
+
+    async def slowly(self: MemoryStore, *args: Any) -> list[bool]:
+        await anyio.sleep(0.9)
+        return await settle(self, *args)
+
+    monkeypatch.setattr(MemoryStore, "settle", slowly)
+    monkeypatch.setattr(settler, "GROUP_LIMIT", 1)  # ten jobs wait for each other as ten thousand do
+    async with working(world, lasts, shutdown_timeout=0) as site:
+        await site.q.enqueue_all(lasts.job().on(queue="q") for _ in range(10))
+        await trio.sleep(1)
+    assert at() == 1 + 10 * 0.9
+    waiting, taken = queue_and_backup(world)
+    assert (len(waiting), taken, counted(world)) == (10, [], (0, 0))

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any, TypeVar, overload
+from types import FrameType
+from typing import Any, Final, TypeVar, overload
 
 import anyio
 import attrs
@@ -29,12 +31,15 @@ def but_counters(keys: Iterable[str]) -> set[str]:
 
 Record = dict[str, Any]
 
+PATIENT: Final = {"connect_timeout": 30, "timeout": 60}
+"""Options with which Redis is not taken to be away when others use the machine too."""
+
 
 @overload
-async def until(condition: Callable[[], Awaitable[T]], seconds: float = 15) -> T: ...
+async def until(condition: Callable[[], Awaitable[T]], seconds: float = 30) -> T: ...
 @overload
-async def until(condition: Callable[[], T], seconds: float = 15) -> T: ...
-async def until(condition: Callable[[], object], seconds: float = 15) -> object:
+async def until(condition: Callable[[], T], seconds: float = 30) -> T: ...
+async def until(condition: Callable[[], object], seconds: float = 30) -> object:
     """What *condition* returns as soon as it is true; TimeoutError after *seconds*."""
     with anyio.fail_after(seconds):
         while True:
@@ -55,6 +60,24 @@ def records(payloads: Sequence[bytes]) -> list[Record]:
     return [msgspec.json.decode(one) for one in payloads]
 
 
+def our_threads() -> dict[int, str]:
+    """Threads that run our code, and where; idle ones of a pool, which AnyIO and Trio keep for later, do not."""
+    own, found = threading.get_ident(), {}
+    for ident, innermost in sys._current_frames().items():
+        frame: FrameType | None = innermost
+        while frame is not None and ident != own:
+            if "exq_anyio" in frame.f_code.co_filename and "redis/embedded" not in frame.f_code.co_filename:
+                found[ident] = frame.f_code.co_name
+            frame = frame.f_back
+    return found
+
+
+def stops(q: exq.Exq) -> bool:
+    """Whether the end of *q* has begun, so that it takes no more jobs; from any thread."""
+    health = q.health()
+    return health is not None and health.quiet
+
+
 def dead_process() -> int:
     """The id of a process that has ended."""
     with subprocess.Popen([sys.executable, "-c", ""]) as process:
@@ -72,9 +95,8 @@ class Scene:
 
     def open(self, *workers: object, **settings: object) -> AbstractAsyncContextManager[exq.Exq]:
         """An instance that knows *workers* and looks for due jobs all the time."""
-        given = {"url": self.url, "namespace": self.namespace, "workers": workers, "scheduler_poll_timeout": 0.02}
-        patient = {"redis_options": {"connect_timeout": 10}}  # a busy machine may hold up the server for a while
-        return exq.open({**given, **patient, **settings})
+        given = {"url": self.url, "namespace": self.namespace, "redis_options": PATIENT, "workers": workers}
+        return exq.open({**given, "scheduler_poll_timeout": 0.02, **settings})
 
     def enqueuer(self, **settings: object) -> AbstractAsyncContextManager[exq.Exq]:
         """An instance that only puts jobs in."""
@@ -118,11 +140,13 @@ class Scene:
         found = await self.redis.hgetall(self.key(name))
         return {field.decode(): value.decode() for field, value in found.items()}
 
-    async def dead_node(self, host: str, number: int = 1) -> str:
-        """What a node of this machine leaves when it is killed, apart from its jobs; its id."""
+    async def dead_node(self, host: str, number: int = 1, taken: Sequence[bytes] = ()) -> str:
+        """What a node of this machine leaves when it is killed, also what it has *taken* from ``default``; its id."""
         async with self.open(node_identifier=host, queues=[], heartbeat_enable=False) as q:
             lease = await self.hash(f"{q.node_id}:lease")
         node_id = f"{host}#{number}"
+        if taken:  # first: a node that is up rescues them, once, as soon as it sees that this one is dead
+            await self.leave_taken(node_id, "default", *taken)
         await self.redis.hset(self.key(f"{node_id}:lease"), {**lease, "token": "old", "pid": str(dead_process())})
         await self.redis.sadd(self.key("leases"), [node_id])
         return node_id
@@ -137,6 +161,6 @@ class Scene:
         stats: dict[str, Any] = dict(await self.redis.info("commandstats"))
         return {name.removeprefix("cmdstat_"): stat["calls"] for name, stat in stats.items()}
 
-    async def connections(self) -> list[str]:
-        """The open connections of our engine, as the server sees them."""
-        return [client["name"] for client in await self.redis.client_list() if client["name"] == "exq_anyio"]
+    async def connected(self, count: int) -> bool:
+        """Whether our engine has *count* connections, as the server sees them: it closes one when it comes to it."""
+        return [client["name"] for client in await self.redis.client_list()].count("exq_anyio") == count

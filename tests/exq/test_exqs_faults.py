@@ -18,7 +18,7 @@ import pytest
 import exq_anyio as exq
 
 from ..conftest import PrivateValkey
-from .scene import Scene, payload, until
+from .scene import PATIENT, Scene, payload, until
 
 FAULTS: dict[str, list[str]] = {
     "Redis away for 3 s while jobs finish leaks their slots for good": [
@@ -142,7 +142,8 @@ async def test_on_a_full_server_a_snoozed_and_a_failed_job_come_again(
 
     server = private_valkey("--maxmemory-policy", "noeviction")
     async with coredis.Redis(unix_socket_path=server.socket, decode_responses=False) as redis:
-        settings: dict[str, Any] = {"url": server.url, "workers": [snoozes, flaky], "scheduler_poll_timeout": 0.02}
+        settings: dict[str, Any] = {"url": server.url, "redis_options": PATIENT, "workers": [snoozes, flaky]}
+        settings["scheduler_poll_timeout"] = 0.02
         async with exq.open(settings, mode="enqueuer") as q:
             await q.enqueue_all([snoozes.job(), flaky.job()])
         await redis.config_set({"maxmemory": "1"})
@@ -189,7 +190,9 @@ async def test_the_rescue_of_a_dead_node_leaves_what_others_say_of_themselves(sc
     async def held() -> None:
         await go_on.wait()
 
-    async with scene.open(held, node_identifier="busy", heartbeat_interval=0.05) as q:
+    # It beats often, and has a long time until it is taken for dead.
+    often = {"heartbeat_interval": 0.05, "missed_heartbeats_allowed": 1000}
+    async with scene.open(held, node_identifier="busy", **often) as q:
         await q.enqueue("default", held)
         node = str(q.node_id)
         before = await until(lambda: scene.hash(f"{node}:workers"))
@@ -239,7 +242,7 @@ async def test_while_redis_is_away_no_more_waits_to_be_written_than_there_are_sl
         await anyio.sleep(0.01)
 
     server = private_valkey("--appendonly", "yes", "--appendfsync", "always")
-    async with exq.open(url=server.url, workers=[quick], concurrency=5) as q:
+    async with exq.open(url=server.url, redis_options=PATIENT, workers=[quick], concurrency=5) as q:
         assert q._node is not None
         await q.enqueue_all([quick.job() for _ in range(200)])
         await until(lambda: started > 5)

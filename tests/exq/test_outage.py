@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 
 import anyio
@@ -14,9 +15,11 @@ import coredis
 import pytest
 
 import exq_anyio as exq
+from exq_anyio.address import Address
+from exq_anyio.node import node
 
 from ..conftest import PrivateValkey
-from .scene import Scene, records, until
+from .scene import PATIENT, Scene, records, until
 
 KEEPS_EVERYTHING = ("--appendonly", "yes", "--appendfsync", "always")
 
@@ -49,8 +52,17 @@ def client_of(server: PrivateValkey) -> coredis.Redis[bytes]:
 
 
 def settings(server: PrivateValkey) -> dict[str, object]:
-    quick = {"connect_timeout": 0.3, "timeout": 1}
-    return {"url": server.url, "namespace": "outage", "redis_options": quick, "scheduler_poll_timeout": 0.02}
+    return {"url": server.url, "namespace": "outage", "redis_options": PATIENT, "scheduler_poll_timeout": 0.02}
+
+
+@contextmanager
+def within(seconds: float) -> Iterator[None]:
+    """Connecting, and a command, may take no longer while this block runs."""
+    # Only here, where the server does not answer at all: elsewhere it may be slow to, on a busy machine.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Address, "connect_timeout", seconds)
+        patch.setattr(Address, "timeout", seconds)
+        yield
 
 
 async def killed(server: PrivateValkey) -> None:
@@ -101,14 +113,13 @@ async def test_an_enqueue_meanwhile_says_that_nothing_was_sent_within_the_connec
         assert await only.enqueue("default", "Job", [1])
         await until(lambda: len(crash.ended) == 2)
         await killed(server)
-        for instance in (q, only, q, only):
-            began = time.monotonic()
-            with pytest.raises(exq.RedisUnavailable) as away:
-                await instance.enqueue("default", "Job", [99])
-            assert not away.value.maybe_done
-            assert not isinstance(away.value, exq.EnqueueUncertain)
-            assert server.socket in str(away.value)
-            assert time.monotonic() - began < 0.3 + 0.5
+        with within(0.3):
+            for instance in (q, only, q, only):
+                with anyio.fail_after(20), pytest.raises(exq.RedisUnavailable) as away:
+                    await instance.enqueue("default", "Job", [99])
+                assert not away.value.maybe_done
+                assert not isinstance(away.value, exq.EnqueueUncertain)
+                assert server.socket in str(away.value)
         server.start()
         # An enqueue waits as long as connecting may take, and so bridges a short outage by itself.
         await until(partial(goes_in, only, 2))
@@ -153,20 +164,21 @@ def ended_up_to(crash: Crash, number: int) -> bool:
 
 
 async def test_a_stop_while_redis_is_away_takes_its_bounded_time_and_the_jobs_are_recovered(
-    private_valkey: StartValkey, caplog: pytest.LogCaptureFixture
+    private_valkey: StartValkey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(node, "CLEANUP", 1.0)
     server, crash = private_valkey(*KEEPS_EVERYTHING), Crash()
     async with exq.open(settings(server), workers=[crash.worker], shutdown_timeout=0.2) as q:
-        node = str(q.node_id)
+        node_id = str(q.node_id)
         await q.enqueue_all([crash.worker.job(number) for number in range(3)])
         await until(lambda: len(crash.started) == 3)
         server.kill()
         began = time.monotonic()
-    assert time.monotonic() - began < 0.2 + 5
+    assert time.monotonic() - began < 15  # about 1.3 s; a command that is not cut short would take a minute
     server.start()
     async with client_of(server) as redis:
         scene = scene_of(server, redis)
-        taken, queue = await scene.backup(node), await scene.queue()
+        taken, queue = await scene.backup(node_id), await scene.queue()
         assert sorted(job["args"] for job in records(taken + queue)) == [[0], [1], [2]]
 
 
@@ -178,7 +190,7 @@ async def test_a_server_that_hangs_is_noticed_and_nothing_runs_twice_or_is_lost(
         os.kill(server.pid, signal.SIGSTOP)
         crash.go_on.set()
         try:
-            with pytest.raises(exq.RedisUnavailable):
+            with within(1), pytest.raises(exq.RedisUnavailable):
                 await q.enqueue("default", crash.worker, [99], jid="perhaps")
         finally:
             os.kill(server.pid, signal.SIGCONT)
@@ -195,4 +207,5 @@ async def test_a_server_that_hangs_is_noticed_and_nothing_runs_twice_or_is_lost(
 
 
 async def idle(scene: Scene, node_id: str) -> bool:
-    return not await scene.backup(node_id) and not await scene.queue()
+    keys = [scene.key("queue:default"), scene.key(f"queue:backup::{node_id}::default")]
+    return not await scene.redis.exists(keys)  # both at once, as jobs go from one to the other, and back

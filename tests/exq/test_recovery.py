@@ -37,8 +37,7 @@ async def test_more_jobs_than_a_page_of_several_queues_come_back_in_order(scene:
 async def test_a_process_that_dies_while_we_live_is_rescued_by_us(scene: Scene) -> None:
     async with scene.open(queues=[], node_identifier="box", heartbeat_interval=0.05) as q:
         assert q.node_id == "box#1"
-        node_id = await scene.dead_node("box", 2)
-        await scene.leave_taken(node_id, "default", payload("Job", 1))
+        node_id = await scene.dead_node("box", 2, taken=[payload("Job", 1)])
         await until(lambda: scene.queue())
         assert [(job["args"], job["rescue_count"]) for job in records(await scene.queue())] == [([1], 1)]
         await until(lambda: gone(scene, node_id))

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import subprocess
-import sys
 import threading
 import time
 from functools import partial
 from types import SimpleNamespace
-from typing import Any
 
 import anyio
 import pytest
@@ -18,10 +17,9 @@ import trio
 
 import exq_anyio as exq
 from exq_anyio import process
-from exq_anyio.node import node, settler
-from exq_anyio.redis.store import RedisStore
+from exq_anyio.node import node
 
-from .scene import Scene, but_counters, payload, until
+from .scene import Scene, but_counters, our_threads, payload, stops, until
 
 
 class Sleeper:
@@ -46,18 +44,22 @@ class Sleeper:
 
 
 async def test_a_stop_waits_for_running_jobs_and_leaves_the_rest_in_the_queue(scene: Scene) -> None:
-    sleeper = Sleeper()
-    async with scene.open(sleeper.worker, concurrency=2) as q:
-        await q.enqueue_all([sleeper.worker.job(0.2, name) for name in "abcd"])
-        await until(lambda: len(sleeper.started) == 2)
-    assert (sorted(sleeper.ended), sleeper.cancelled) == (["a", "b"], [])
+    started: list[str] = []
+    ended: list[str] = []
+
+    @exq.worker(name="Ends")
+    async def ends(name: str) -> None:
+        started.append(name)
+        await until(lambda: stops(q))
+        await anyio.sleep(0.05)
+        ended.append(name)
+
+    async with scene.open(ends, concurrency=2, shutdown_timeout=30) as q:
+        await q.enqueue_all([ends.job(name) for name in "abcd"])
+        await until(lambda: len(started) == 2)
+    assert sorted(started) == sorted(ended) == ["a", "b"]
     assert await scene.count("processed") == 2
     assert len(await scene.queue()) == 2
-
-
-def stops(q: exq.Exq) -> bool:
-    health = q.health()
-    return health is not None and health.quiet
 
 
 async def test_a_long_job_goes_back_untouched_and_first_in_line_and_a_short_one_ends(scene: Scene) -> None:
@@ -88,8 +90,8 @@ async def test_after_a_stop_only_jobs_and_counters_are_left(scene: Scene) -> Non
     sleeper = Sleeper()
     async with scene.open(sleeper.worker, concurrency=1, shutdown_timeout=0, heartbeat_interval=0.02) as q:
         node = str(q.node_id)
-        await q.enqueue_all([sleeper.worker.job(seconds, "x") for seconds in (0, 60, 60)])
-        await until(lambda: scene.hash(f"{node}:work"))
+        await q.enqueue_all([sleeper.worker.job(*job) for job in ((0, "first"), (600, "second"), (600, "third"))])
+        await until(lambda: works_on(scene, node, "second"))
         assert but_counters(await scene.keys()) == {
             "queues", "queue:default", f"queue:backup::{node}::default", "heartbeats", "processes", "leases",
             node, f"{node}:lease", f"{node}:taken", f"{node}:work", f"{node}:workers",
@@ -98,25 +100,17 @@ async def test_after_a_stop_only_jobs_and_counters_are_left(scene: Scene) -> Non
     assert len(await scene.queue()) == 2
 
 
+async def works_on(scene: Scene, node_id: str, name: str) -> bool:
+    """Whether the node's entry says so."""
+    return any(name in said for said in (await scene.hash(f"{node_id}:work")).values())
+
+
 def tasks() -> int:
     """Tasks of this event loop."""
     try:
         return len(asyncio.all_tasks())
     except RuntimeError:
         return trio.lowlevel.current_statistics().tasks_living
-
-
-def our_threads() -> list[str]:
-    """Threads that run our code; idle ones of a pool, which AnyIO and Trio keep for later, do not."""
-    own = threading.get_ident()
-    stacks = {ident: frame for ident, frame in sys._current_frames().items() if ident != own}
-    found = []
-    for ident, frame in stacks.items():
-        while frame is not None:
-            if "exq_anyio" in frame.f_code.co_filename and "redis/embedded" not in frame.f_code.co_filename:
-                found.append(f"{ident}: {frame.f_code.co_name}")
-            frame = frame.f_back  # type: ignore[assignment]  # the outermost frame has none
-    return found
 
 
 def children() -> set[str]:
@@ -137,16 +131,17 @@ async def test_after_a_stop_no_task_socket_thread_or_file_is_left(scene: Scene) 
         async with scene.open(sleeper.worker, sync, heartbeat_interval=0.02, shutdown_timeout=0) as q:
             await q.enqueue_all([sleeper.worker.job(0, "short"), sleeper.worker.job(60, "long"), sync.job()])
             await until(lambda: counted(scene, 2))
-            assert our_threads()
-            assert await scene.connections()
+            await until(our_threads)
+            assert not await scene.connected(0)
         await scene.redis.flushall()
 
     await work()  # what is made once in a process is made now
+    gc.collect()  # what other tests have left goes now too
     before = tasks(), len(os.listdir("/dev/fd")), children()
     await work()
     assert (tasks(), len(os.listdir("/dev/fd")), children()) == before
-    assert our_threads() == []
-    assert await scene.connections() == []
+    assert our_threads() == {}
+    await until(lambda: scene.connected(0))
 
 
 async def counted(scene: Scene, runs: int) -> bool:
@@ -161,8 +156,8 @@ async def test_what_is_opened_and_closed_at_once_leaves_nothing(scene: Scene, qu
         async with scene.enqueuer():
             pass
     assert await scene.keys() == set()
-    assert await scene.connections() == []
-    assert our_threads() == []
+    await until(lambda: scene.connected(0))
+    assert our_threads() == {}
 
 
 async def test_an_embedded_server_is_gone_with_its_instance() -> None:
@@ -176,39 +171,46 @@ async def test_an_embedded_server_is_gone_with_its_instance() -> None:
 
 
 async def test_a_sync_job_ends_in_its_grace_like_any_other(scene: Scene) -> None:
+    began = threading.Event()
     ended: list[str] = []
 
     @exq.worker(name="Sync")
     def sync() -> None:
-        time.sleep(0.2)
+        began.set()
+        while not stops(q):
+            time.sleep(0.001)
+        time.sleep(0.05)
         ended.append("sync")
 
-    async with scene.open(sync) as q:
+    async with scene.open(sync, shutdown_timeout=30) as q:
         await q.enqueue("default", sync)
-        await until(partial(scene.backup, str(q.node_id)))
+        await until(began.is_set)
     assert ended == ["sync"]
     assert await scene.count("processed") == 1
 
 
 async def test_a_job_whose_thread_does_not_end_stays_for_recovery_and_is_named(
-    scene: Scene, caplog: pytest.LogCaptureFixture
+    scene: Scene, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    go_on = threading.Event()
+    monkeypatch.setattr(node, "CLEANUP", 1.0)
+    began, go_on = threading.Event(), threading.Event()
 
     @exq.worker(name="Stuck")
     def stuck() -> None:
-        go_on.wait(20)
+        began.set()
+        go_on.wait(60)
 
     try:
         async with scene.open(stuck, shutdown_timeout=0.05) as q:
-            node = str(q.node_id)
+            node_id = str(q.node_id)
             jid = await q.enqueue("default", stuck)
-            await until(partial(scene.backup, node))
+            await until(began.is_set)
     finally:
         go_on.set()
-    assert len(await scene.backup(node)) == 1
-    assert f"{node}:lease" in await scene.keys()
+    assert len(await scene.backup(node_id)) == 1
+    assert f"{node_id}:lease" in await scene.keys()
     assert [record for record in caplog.messages if jid in record and "stays for recovery" in record]
+    await until(lambda: not our_threads())  # none is left to the next test
 
 
 async def test_a_job_that_swallows_its_cancellation_and_ends_well_is_done(scene: Scene) -> None:
@@ -247,24 +249,6 @@ async def test_a_job_that_fails_while_it_is_stopped_goes_back_uncounted(scene: S
     assert (await scene.count("processed"), await scene.scored("retry")) == (0, [])
 
 
-async def test_many_jobs_all_go_back_however_long_it_takes(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    sleeper = Sleeper()
-    settle = RedisStore.settle
-
-    async def slowly(self: RedisStore, *args: Any) -> list[bool]:
-        await anyio.sleep(0.1)
-        return await settle(self, *args)
-
-    monkeypatch.setattr(RedisStore, "settle", slowly)
-    monkeypatch.setattr(settler, "GROUP_LIMIT", 1)  # ten jobs wait for each other as ten thousand do
-    monkeypatch.setattr(node, "CLEANUP", 0.4)
-    async with scene.open(sleeper.worker, concurrency=10, shutdown_timeout=0) as q:
-        await q.enqueue_all([sleeper.worker.job(60, str(number)) for number in range(10)])
-        await until(lambda: len(sleeper.started) == 10)
-        node_id = str(q.node_id)
-    assert (len(await scene.queue()), await scene.backup(node_id)) == (10, [])
-
-
 def test_the_last_resort_waits_while_jobs_go_back(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(process, "PATIENCE", 0.2)
     left, began = threading.Event(), time.monotonic()
@@ -279,15 +263,24 @@ def test_the_last_resort_waits_while_jobs_go_back(monkeypatch: pytest.MonkeyPatc
 
 
 async def test_a_signal_in_redis_stops_the_node_which_leaves_the_instance_open(scene: Scene) -> None:
-    sleeper = Sleeper()
-    async with scene.open(sleeper.worker) as q:
-        node = str(q.node_id)
-        await q.enqueue("default", sleeper.worker, [0.1, "x"])
-        await until(lambda: sleeper.started == ["x"])
-        await scene.redis.lpush(scene.key(f"{node}-signals"), ["TERM"])
-        await until(lambda: lease_gone(scene, node))
-        assert sleeper.ended == ["x"]
-        await q.enqueue("default", sleeper.worker, [0, "later"])
+    began = anyio.Event()
+    ended: list[str] = []
+
+    @exq.worker(name="Ends")
+    async def ends(name: str) -> None:
+        began.set()
+        await until(lambda: stops(q))
+        await anyio.sleep(0.05)
+        ended.append(name)
+
+    async with scene.open(ends, shutdown_timeout=30) as q:
+        node_id = str(q.node_id)
+        await q.enqueue("default", ends, ["x"])
+        await began.wait()
+        await scene.redis.lpush(scene.key(f"{node_id}-signals"), ["TERM"])
+        await until(lambda: lease_gone(scene, node_id))
+        assert ended == ["x"]
+        await q.enqueue("default", ends, ["later"])
     assert len(await scene.queue()) == 1
 
 
