@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import coredis
 import pytest
 
@@ -12,12 +10,9 @@ from .scene import Scene
 
 
 @pytest.fixture(autouse=True)
-def unhurried_end() -> Iterator[None]:
+def unhurried_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """A node has all the time it needs to leave, however busy the machine; a test of what it does else sets its own."""
-    # A patch of its own, which a test that undoes those of `monkeypatch` keeps.
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(node, "CLEANUP", 30.0)
-        yield
+    monkeypatch.setattr(node, "CLEANUP", 30.0)
 
 
 @pytest.fixture

@@ -46,7 +46,7 @@ async def test_a_limit_for_each_is_kept_and_used_by_two_nodes(scene: Scene) -> N
         for _ in range(2):
             q = await stack.enter_async_context(scene.open(watched.worker, queues={"exports:*": exq.Limit(fleet=2)}))
         await q.enqueue_all([job for tenant in tenants for job in watched.jobs(tenant, 40, 0.01)])
-        await until(lambda: len(watched.began) == 320)
+        await until(lambda: len(watched.began) == 320, 60)
     assert watched.most == dict.fromkeys(tenants, 2)
     assert Counter(watched.began) == dict.fromkeys(tenants, 40)
 
@@ -57,7 +57,7 @@ async def test_one_job_behind_the_backlog_of_another_is_among_the_next_to_begin(
         await q.enqueue_all(watched.jobs("big", 5_000))
         await q.enqueue_all(watched.jobs("small", 1))
     async with scene.open(watched.worker, queues=["exports:*"], total_concurrency=10):
-        await until(lambda: len(watched.began) == 5_001)
+        await until(lambda: len(watched.began) == 5_001, 60)
     assert watched.began.index("small") <= 20
 
 
@@ -93,11 +93,14 @@ async def test_who_waits_for_a_place_asks_seldom_and_holds_no_slot(scene: Scene)
         async with scene.open(watched.worker, **settings, total_concurrency=1) as other:
             await q.enqueue_all(watched.jobs("a", 5))
             await until(lambda: "exports:a" in other.subscriptions())
+            since = anyio.current_time()
             await scene.redis.config_resetstat()
             await anyio.sleep(1.5)
-            assert (await scene.calls())["evalsha"] < 20  # two nodes look, and ask for a place, each once a second
+            asked = (await scene.calls())["evalsha"]
+            # Two nodes look, and ask for a place, each once a second.
+            assert asked < 14 * (anyio.current_time() - since)
             await q.enqueue_all(watched.jobs("b", 1))
-            await until(lambda: "b" in watched.began, 5)
+            await until(lambda: "b" in watched.began)
             assert watched.began.count("a") == 1
 
 
@@ -107,22 +110,34 @@ async def test_a_look_is_one_command_a_second_with_ten_thousand_names(scene: Sce
     watched = Watched()
     async with scene.open(watched.worker, queues=["exports:*"], scheduler_enable=False, heartbeat_enable=False) as q:
         await q.enqueue_all(watched.jobs("77", 1))
-        await until(lambda: watched.began == ["77"])
+        await until(lambda: scene.count("processed"))
         await q.unsubscribe("exports:77")
+        since = anyio.current_time()
         await scene.redis.config_resetstat()
-        await anyio.sleep(2.2)
-        calls = await scene.calls()
-    assert 1 <= calls["evalsha"] <= 3
-    assert calls.get("exists", 0) <= 3 * 41  # one for 250 queues
+        calls = await until(lambda: looked_twice(scene))
+        passed = anyio.current_time() - since
+    assert calls["evalsha"] <= 1 + passed
+    assert calls.get("exists", 0) <= calls["evalsha"] * 41  # one for 250 queues
     assert calls.get("smembers", 0) <= 1
+
+
+async def looked_twice(scene: Scene) -> dict[str, int]:
+    """What was called, as soon as two scripts were."""
+    calls = await scene.calls()
+    return calls if calls.get("evalsha", 0) >= 2 else {}
 
 
 async def test_without_patterns_nobody_looks(scene: Scene) -> None:
     async with scene.open(queues=["default"], scheduler_enable=False, heartbeat_enable=False):
-        await anyio.sleep(0.2)
+        await until(lambda: only_waits(scene))
         await scene.redis.config_resetstat()
         await anyio.sleep(1.5)
         assert "evalsha" not in await scene.calls()
+
+
+async def only_waits(scene: Scene) -> bool:
+    """Whether the node waits for a job, and for a signal."""
+    return {"blmove", "brpop"} <= {client["cmd"] for client in await scene.redis.client_list()}
 
 
 async def test_patterns_at_run_time_and_all_queues(scene: Scene) -> None:
@@ -176,6 +191,6 @@ async def test_the_command_takes_patterns(scene: Scene, tmp_path: Any) -> None:
     command += ["--redis-url", scene.url, "--namespace", scene.namespace]
     async with await anyio.open_process(command, cwd=tmp_path, stderr=subprocess.DEVNULL) as process:
         assert process.stdout is not None
-        with anyio.fail_after(30):
+        with anyio.fail_after(60):
             assert (await process.stdout.receive()).strip() == b"hello"
         process.terminate()

@@ -51,7 +51,8 @@ async def work() -> None:
     redis.eval(NOTE, 1, namespace + ":note", counted_since.pop(exq.worker_job().jid))
 
 queues = {"default": exq.Limit(rates=eval(rate, {"Rate": exq.Rate}))}
-anyio.run(lambda: exq.serve(url=url, namespace=namespace, queues=queues), backend=backend)
+patient = {"connect_timeout": 30, "timeout": 60}
+anyio.run(lambda: exq.serve(url=url, namespace=namespace, queues=queues, redis_options=patient), backend=backend)
 """
 
 COUNT, PER, BURST = 30, 1.0, 5
