@@ -11,8 +11,8 @@ from .scene import Scene
 
 @pytest.fixture(autouse=True)
 def unhurried_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A node has all the time it needs to leave, however busy the machine; a test of what it does else sets its own."""
-    monkeypatch.setattr(node, "CLEANUP", 30.0)
+    """A node has the time to leave, however busy the machine; a test of what it does else sets its own."""
+    monkeypatch.setattr(node, "CLEANUP", 10.0)  # less than a wait lasts that nobody ends
 
 
 @pytest.fixture

@@ -96,7 +96,7 @@ class Scene:
     def open(self, *workers: object, **settings: object) -> AbstractAsyncContextManager[exq.Exq]:
         """An instance that knows *workers* and looks for due jobs all the time."""
         given = {"url": self.url, "namespace": self.namespace, "redis_options": PATIENT, "workers": workers}
-        return exq.open({**given, "scheduler_poll_timeout": 0.02, **settings})
+        return exq.open({**given, "scheduler_poll_timeout": 0.02, "poll_timeout": 60, **settings})
 
     def enqueuer(self, **settings: object) -> AbstractAsyncContextManager[exq.Exq]:
         """An instance that only puts jobs in."""

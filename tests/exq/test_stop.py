@@ -105,6 +105,16 @@ async def works_on(scene: Scene, node_id: str, name: str) -> bool:
     return any(name in said for said in (await scene.hash(f"{node_id}:work")).values())
 
 
+async def test_a_stop_ends_the_wait_for_a_job_on_the_server(scene: Scene) -> None:
+    async with scene.open(Sleeper().worker, shutdown_timeout=0):
+        await until(lambda: waits(scene))
+    assert await scene.keys() == set()  # who had to cut it short would have left its traces
+
+
+async def waits(scene: Scene) -> bool:
+    return "blmove" in [client["cmd"] for client in await scene.redis.client_list()]
+
+
 def tasks() -> int:
     """Tasks of this event loop."""
     try:
