@@ -10,7 +10,7 @@ import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 import anyio
 from anyio.abc import ByteStream, SocketAttribute, SocketStream
@@ -22,7 +22,10 @@ from coredis.exceptions import ConnectionError as Unreachable
 from ..address import Address, Cluster, Hosts, Sentinel, Tcp, Unix
 from ..errors import ConfigError
 from .connect import Dial, close_buffers
-from .refusals import reason
+from .refusals import Silence, reason
+
+Place: TypeAlias = "tuple[str, int]"
+"""A host and a port."""
 
 
 def dialer(address: Address, namespace: str, *, client_name: str = "exq_anyio") -> Dial:
@@ -105,50 +108,55 @@ async def _unix(path: str, options: dict[str, Any]) -> BaseConnection:
     return _quiet(_UnixConnection(UnixDomainSocketLocation(path), **options))
 
 
-async def _tcp(place: tuple[str, int], options: dict[str, Any]) -> BaseConnection:
+async def _tcp(place: Place, options: dict[str, Any]) -> BaseConnection:
     return _quiet(TCPConnection(TCPLocation(*place), **options))
 
 
-async def _found(find: Callable[[], Awaitable[tuple[str, int]]], options: dict[str, Any]) -> BaseConnection:
+async def _found(find: Callable[[], Awaitable[Place]], options: dict[str, Any]) -> BaseConnection:
     return await _tcp(await find(), options)
 
 
-async def _primary(sentinel: Sentinel, options: dict[str, Any]) -> tuple[str, int]:
+async def _primary(sentinel: Sentinel, options: dict[str, Any]) -> Place:
     """The primary that the first sentinel to answer names."""
-    silent = list[str]()
-    for host in sentinel.hosts:
-        try:
-            reply = await _ask(host, options, b"SENTINEL GET-MASTER-ADDR-BY-NAME", sentinel.group)
-        except Unreachable as error:
-            silent.append(str(error))
-            continue
-        if reply:
-            name, port = cast("list[bytes]", reply)
-            return name.decode(), int(port)
-    raise _nobody(f"no sentinel answers that knows the group {sentinel.group!r}", silent)
+
+    async def ask(host: Place) -> Place | None:
+        reply = await _ask(host, options, b"SENTINEL GET-MASTER-ADDR-BY-NAME", sentinel.group)
+        if not reply:
+            return None
+        name, port = cast("list[bytes]", reply)
+        return name.decode(), int(port)
+
+    return await _first(sentinel.hosts, ask, f"no sentinel answers that knows the group {sentinel.group!r}")
 
 
-async def _owner(hosts: Hosts, key: str, options: dict[str, Any]) -> tuple[str, int]:
+async def _owner(hosts: Hosts, key: str, options: dict[str, Any]) -> Place:
     """The primary of the slot that *key* is in, from the first node to answer."""
+
+    async def ask(host: Place) -> Place | None:
+        slot = cast("int", await _ask(host, options, b"CLUSTER KEYSLOT", key))
+        for first, last, primary, *_ in cast("list[list[Any]]", await _ask(host, options, b"CLUSTER SLOTS")):
+            if first <= slot <= last:
+                return (primary[0].decode() if primary[0] else host[0]), primary[1]
+        return None
+
+    return await _first(hosts, ask, "no node of the cluster answers that knows where our keys are")
+
+
+async def _first(hosts: Hosts, ask: Callable[[Place], Awaitable[Place | None]], nobody: str) -> Place:
+    """What the first of *hosts* that knows it answers; raises Silence, *nobody* and why each that is silent is so."""
     silent = list[str]()
     for host in hosts:
         try:
-            slot = await _ask(host, options, b"CLUSTER KEYSLOT", key)
-            ranges = await _ask(host, options, b"CLUSTER SLOTS")
+            found = await ask(host)
         except Unreachable as error:
             silent.append(str(error))
-            continue
-        for first, last, primary, *_ in cast("list[list[Any]]", ranges):
-            if first <= cast("int", slot) <= last:
-                return (primary[0].decode() if primary[0] else host[0]), primary[1]
-    raise _nobody("no node of the cluster answers that knows where our keys are", silent)
+        else:
+            if found is not None:
+                return found
+    raise Silence(f"{nobody}: {'; '.join(silent)}" if silent else nobody)
 
 
-def _nobody(what: str, silent: list[str]) -> Unreachable:
-    return Unreachable(": ".join([what, *filter(None, ["; ".join(silent)])]))
-
-
-async def _ask(place: tuple[str, int], options: dict[str, Any], command: bytes, *args: str) -> object:
+async def _ask(place: Place, options: dict[str, Any], command: bytes, *args: str) -> object:
     """The answer of one server to one question; raises Unreachable, with the place and why there is none."""
     connection = await _tcp(place, options)
     failure: BaseException = TimeoutError()
@@ -163,5 +171,6 @@ async def _ask(place: tuple[str, int], options: dict[str, Any], command: bytes, 
     except* Exception as errors:
         if not deadline.cancel_called:  # coredis makes an error of a cancellation
             failure = errors
-    close_buffers(connection)
+    finally:
+        close_buffers(connection)
     raise Unreachable(f"{place[0]}:{place[1]}: {reason(failure)}")

@@ -29,6 +29,10 @@ _NOT_ALLOWED = ("ACL failure in script", "The user executing the script can't")
 """Answers of a script whose user may not do what it does: Valkey's and Redis's."""
 
 
+class Silence(refused.ConnectionError):
+    """None of several servers serves; the message says why of each, and is not cut."""
+
+
 def translate(error: Exception, address: str, *, maybe_done: bool) -> ExqError:
     """An error of coredis, or of the system, as one of ours."""
     text = str(error)
@@ -95,6 +99,8 @@ def reason(error: BaseException) -> str:
             # What it says for a wrong password is long; without one, it explains HELLO.
             wanted = "HELLO must be" in text or "NOAUTH" in text
             return "it wants a password" if wanted else "it refuses the user or password"
+        case Silence():
+            return text
         case ssl.SSLError() | socket.gaierror():  # their numbers are others than the system's
             return _first_words(error.strerror or text)
         case OSError(errno=int(number)):

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import errno
+import gc
+import re
 import socket
 import ssl
 from collections.abc import Iterator
 
+import anyio
 import pytest
 
 import exq_anyio as exq
 from benchmarks.server import free_port
+from exq_anyio.address import Address, Cluster
+from exq_anyio.redis.dial import dialer
 from exq_anyio.redis.refusals import reason
 
 from .servers import Server, server
@@ -39,6 +44,21 @@ async def test_each_sentinel_that_is_not_there_is_named() -> None:
         f"no sentinel answers that knows the group 'ours': 127.0.0.1:{one}: Connection refused; "
         f"localhost:{other}: Connection refused"
     )
+
+
+async def test_each_of_many_is_named_however_long_their_names() -> None:
+    hosts = [f"sentinel-{number}.{'x' * 60}.invalid" for number in range(5)]
+    said = await refusal(f"redis+sentinel://{','.join(hosts)}/ours")
+    assert re.findall(r"(sentinel-\d\.x+\.invalid):26379: .+?(?:; |$)", said) == hosts
+
+
+async def test_a_caller_that_gives_up_before_a_server_is_asked_leaves_nothing_open() -> None:
+    dial = dialer(Address(place=Cluster((("127.0.0.1", 1),))), "{exq}")
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        await dial()
+    assert scope.cancelled_caught
+    gc.collect()  # what is open still would warn now
 
 
 async def test_a_server_that_is_no_sentinel_or_no_cluster_says_so(lone: Server) -> None:
