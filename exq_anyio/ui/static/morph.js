@@ -9,6 +9,8 @@ export function morph(from, to) {
   }
   let at = from.firstChild;
   for (const wanted of [...to.childNodes]) {
+    // A text that is gone, if only a line's end, must not hide the element behind it.
+    while (at?.nodeType === Node.TEXT_NODE && wanted.nodeType !== Node.TEXT_NODE) at = removed(at);
     const found = match(at, wanted, keyed);
     if (found === null) {
       from.insertBefore(document.importNode(wanted, true), at);
@@ -18,11 +20,14 @@ export function morph(from, to) {
     else from.insertBefore(found, at);
     change(found, wanted);
   }
-  while (at !== null) {
-    const next = at.nextSibling;
-    at.remove();
-    at = next;
-  }
+  while (at !== null) at = removed(at);
+}
+
+/** Removes a node; the one behind it. */
+function removed(node) {
+  const next = node.nextSibling;
+  node.remove();
+  return next;
 }
 
 function keyOf(node) {

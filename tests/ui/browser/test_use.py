@@ -132,6 +132,21 @@ def test_charts_are_drawn_move_and_tell(fleet: Fleet, serve: Serve, open_page: O
     expect(page.locator(".chart canvas")).to_have_count(2)
 
 
+def test_the_first_update_too_leaves_alone_what_is_open_and_drawn(fleet: Fleet, serve: Serve, open_page: Open) -> None:
+    fleet.fill(10)
+    page = open_page(serve())
+    page.get_by_label("Live updates").select_option("Paused")
+    page.reload()
+    expect(page.locator(".chart canvas")).to_have_count(2)
+    page.get_by_text("As a table").click()
+    page.evaluate("window.before = [...document.querySelectorAll('#live-part > *, .chart canvas')]")
+    points = page.locator("[data-chart=seconds]").get_attribute("data-points")
+    page.get_by_label("Live updates").select_option("Live · 1 s")
+    expect(page.locator("[data-chart=seconds]")).not_to_have_attribute("data-points", points or "")
+    expect(page.get_by_role("columnheader", name="Day (UTC)")).to_be_visible()
+    assert page.evaluate("before.length === 6 && before.every((element) => element.isConnected)")
+
+
 def test_the_theme_is_chosen_and_kept(serve: Serve, open_page: Open) -> None:
     page = open_page(serve(), color_scheme="light")
     colour = "getComputedStyle(document.body).backgroundColor"
