@@ -6,6 +6,7 @@ import os
 import socket
 import ssl
 
+import anyio
 import coredis.exceptions as refused
 
 from ..errors import ExqError, LostClaim, RedisError, RedisFull, RedisUnavailable, WrongType
@@ -101,6 +102,8 @@ def reason(error: BaseException) -> str:
             return "it wants a password" if wanted else "it refuses the user or password"
         case Silence():
             return text
+        case anyio.EndOfStream() | anyio.BrokenResourceError() | anyio.ClosedResourceError() if not text:
+            return "the connection was closed"
         case ssl.SSLError() | socket.gaierror():  # their numbers are others than the system's
             return _first_words(error.strerror or text)
         case OSError(errno=int(number)):

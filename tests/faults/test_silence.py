@@ -96,6 +96,7 @@ async def test_who_accepts_and_says_nothing_is_told_apart() -> None:
         (ssl.SSLError(1, "wrong version number"), "wrong version number"),
         (OSError("all attempts to connect failed"), "all attempts to connect failed"),
         (ExceptionGroup("", [ValueError("first\nsecond")]), "first"),
+        (anyio.EndOfStream(), "the connection was closed"),
         (KeyError(), "KeyError"),
     ],
 )  # fmt: skip
